@@ -1,0 +1,1 @@
+"""Guarantees, accountants, calibration and the ledger of DP events."""

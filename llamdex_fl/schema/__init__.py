@@ -1,0 +1,19 @@
+"""What the records of a domain mean: features, public bounds, target; and the digest that names a schema.
+
+A schema is public. Everything that a silo does before its DP mechanism (scaling, coding, imputation) may use
+the schema and nothing else.
+"""
+
+from llamdex_fl.schema.library import library_names, load_library_schema
+from llamdex_fl.schema.model import Feature, Schema, Target, Value, load_schema, parse_schema
+
+__all__ = [
+    "Feature",
+    "Schema",
+    "Target",
+    "Value",
+    "library_names",
+    "load_library_schema",
+    "load_schema",
+    "parse_schema",
+]

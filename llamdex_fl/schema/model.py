@@ -1,0 +1,282 @@
+"""The schema's data model, its strict parser and its digest."""
+
+import json
+import math
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import rfc8785
+
+from llamdex_fl.errors import SchemaError
+
+__all__ = ["Feature", "Schema", "Target", "Value", "load_schema", "parse_schema"]
+
+Kind = Literal["category", "integer", "number"]
+#: The value of a feature: a category, a number, or None where it is absent.
+Value = str | int | float | None
+
+_MAX_SCHEMA_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Feature:
+    """One column of a record.
+
+    ``bounds`` are public: they come from the domain, never from a silo's records.
+    """
+
+    name: str
+    kind: Kind
+    description: str
+    categories: tuple[str, ...] = ()
+    bounds: tuple[float, float] | None = None
+    unit: str | None = None
+
+    @property
+    def is_category(self) -> bool:
+        """Whether the values are categories and not numbers."""
+        return self.kind == "category"
+
+    def low_high(self) -> tuple[float, float]:
+        """The public bounds of a number or integer."""
+        if self.bounds is None:
+            raise AssertionError(f"{self.name} is a category and has no bounds")
+        return self.bounds
+
+    def contains(self, value: Value) -> bool:
+        """Whether a value is allowed here; None (absent) always is."""
+        if value is None:
+            return True
+        if self.is_category:
+            return value in self.categories
+        if isinstance(value, str) or isinstance(value, bool) or not math.isfinite(value):
+            return False
+        low, high = self.low_high()
+        return low <= value <= high and (self.kind != "integer" or float(value).is_integer())
+
+    def expected(self) -> str:
+        """What a value must be, for error messages."""
+        if self.is_category:
+            return "one of " + ", ".join(self.categories)
+        low, high = self.low_high()
+        return f"{'an integer' if self.kind == 'integer' else 'a number'} from {low:g} to {high:g}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """What is asked for: ``labels`` as in the data, ``answers`` as a person says them, one answer a label.
+
+    ``sentences`` are the outcomes as full sentences, one a label, which the injector teaches the LLM to say.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    answers: tuple[str, ...]
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schema:
+    """A domain: what its records mean and what is asked of them."""
+
+    name: str
+    title: str
+    question: str
+    features: tuple[Feature, ...]
+    target: Target
+    silo_column: str | None = None
+
+    def feature(self, name: str) -> Feature:
+        """The feature of this name.
+
+        Raises:
+            SchemaError: there is none.
+        """
+        for feature in self.features:
+            if feature.name == name:
+                return feature
+        raise SchemaError(
+            f"The schema {self.name} has no feature {name!r}.",
+            expected=", ".join(feature.name for feature in self.features),
+            got=name,
+            next_step="mend the name",
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form; ``parse_schema(json.dumps(schema.as_dict()))`` gives an equal schema."""
+        features = []
+        for feature in self.features:
+            entry: dict[str, Any] = {"name": feature.name, "kind": feature.kind, "description": feature.description}
+            if feature.is_category:
+                entry["categories"] = list(feature.categories)
+            else:
+                entry["range"] = [_plain(bound) for bound in feature.low_high()]
+            if feature.unit is not None:
+                entry["unit"] = feature.unit
+            features.append(entry)
+        document: dict[str, Any] = {
+            "name": self.name,
+            "title": self.title,
+            "question": self.question,
+            "features": features,
+            "target": {
+                "name": self.target.name,
+                "labels": list(self.target.labels),
+                "answers": list(self.target.answers),
+                "sentences": list(self.target.sentences),
+            },
+        }
+        if self.silo_column is not None:
+            document["silo_column"] = self.silo_column
+        return document
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the canonical JSON form (RFC 8785): the schema's name on the wire."""
+        return sha256(rfc8785.dumps(self.as_dict())).hexdigest()
+
+
+def _plain(number: float) -> int | float:
+    return int(number) if float(number).is_integer() else number
+
+
+def load_schema(path: Path) -> Schema:
+    """Read a schema file.
+
+    Raises:
+        SchemaError: the file is missing, too large, or not a schema.
+    """
+    if not path.is_file():
+        raise SchemaError(
+            f"There is no schema file {path}.", expected="a JSON file", got="nothing", next_step="mend the path"
+        )
+    if path.stat().st_size > _MAX_SCHEMA_BYTES:
+        raise SchemaError(
+            f"The schema file {path} is too large.",
+            expected=f"at most {_MAX_SCHEMA_BYTES} bytes",
+            got=f"{path.stat().st_size} bytes",
+            next_step="give a schema, not a data file",
+        )
+    return parse_schema(path.read_text(encoding="utf-8"), source=str(path))
+
+
+def parse_schema(text: str, *, source: str = "schema") -> Schema:
+    """Parse the JSON form of a schema; unknown and duplicate keys are refused.
+
+    Raises:
+        SchemaError: the text is not a schema.
+    """
+    try:
+        document = json.loads(text, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise SchemaError(
+            f"{source} is not JSON.", expected="a JSON object", got=str(error), next_step="mend the file"
+        ) from error
+    reader = _Reader(source)
+    top = reader.mapping(document, "schema", {"name", "title", "question", "features", "target"}, {"silo_column"})
+    features = tuple(reader.feature(entry) for entry in reader.sequence(top["features"], "features"))
+    names = [feature.name for feature in features]
+    if len(set(names)) != len(names) or not names:
+        raise reader.wrong("features", "at least one, each with a name of its own", ", ".join(names) or "none")
+    return Schema(
+        name=reader.text(top["name"], "name"),
+        title=reader.text(top["title"], "title"),
+        question=reader.text(top["question"], "question"),
+        features=features,
+        target=reader.target(top["target"]),
+        silo_column=reader.text(top["silo_column"], "silo_column") if "silo_column" in top else None,
+    )
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return result
+
+
+class _Reader:
+    """Reads untyped JSON into the model; every refusal names the file and the place."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def wrong(self, place: str, expected: str, got: str) -> SchemaError:
+        return SchemaError(
+            f"{self._source} is not a schema: {place} is wrong.",
+            expected=expected,
+            got=got,
+            next_step="mend this place; docs/schema.md describes the format",
+        )
+
+    def mapping(self, value: Any, place: str, needed: set[str], optional: set[str]) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self.wrong(place, "an object", type(value).__name__)
+        missing, unknown = needed - set(value), set(value) - needed - optional
+        if missing or unknown:
+            raise self.wrong(
+                place,
+                f"the keys {', '.join(sorted(needed))}",
+                f"missing: {sorted(missing)}, unknown: {sorted(unknown)}",
+            )
+        return value
+
+    def sequence(self, value: Any, place: str) -> list[Any]:
+        if not isinstance(value, list):
+            raise self.wrong(place, "a list", type(value).__name__)
+        return value
+
+    def text(self, value: Any, place: str) -> str:
+        if not isinstance(value, str) or not value.strip():
+            raise self.wrong(place, "a text", repr(value))
+        return value
+
+    def texts(self, value: Any, place: str, least: int) -> tuple[str, ...]:
+        texts = tuple(self.text(item, place) for item in self.sequence(value, place))
+        if len(texts) < least or len(set(texts)) != len(texts):
+            raise self.wrong(place, f"at least {least} different texts", repr(texts))
+        return texts
+
+    def feature(self, value: Any) -> Feature:
+        entry = self.mapping(value, "features", {"name", "kind", "description"}, {"categories", "range", "unit"})
+        name = self.text(entry["name"], "features.name")
+        kind = entry["kind"]
+        if kind not in {"category", "integer", "number"}:
+            raise self.wrong(f"kind of {name}", "category, integer or number", repr(kind))
+        needed, other = ("categories", "range") if kind == "category" else ("range", "categories")
+        if needed not in entry or other in entry:
+            raise self.wrong(f"feature {name}", f"{needed} and no {other}", ", ".join(sorted(entry)))
+        return Feature(
+            name=name,
+            kind=kind,
+            description=self.text(entry["description"], f"description of {name}"),
+            categories=self.texts(entry["categories"], f"categories of {name}", 2) if kind == "category" else (),
+            bounds=None if kind == "category" else self.bounds(entry["range"], name),
+            unit=self.text(entry["unit"], f"unit of {name}") if "unit" in entry else None,
+        )
+
+    def bounds(self, value: Any, name: str) -> tuple[float, float]:
+        numbers = self.sequence(value, f"range of {name}")
+        # bool is an int in Python, and JSON's NaN and Infinity pass json.loads.
+        good = all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers)
+        if len(numbers) != 2 or not good or numbers[0] >= numbers[1]:
+            raise self.wrong(f"range of {name}", "two finite numbers, the lower first", repr(value))
+        return float(numbers[0]), float(numbers[1])
+
+    def target(self, value: Any) -> Target:
+        entry = self.mapping(value, "target", {"name", "labels", "answers"}, {"sentences"})
+        labels = self.texts(entry["labels"], "target.labels", 2)
+        answers = self.texts(entry["answers"], "target.answers", 2)
+        sentences = (
+            self.texts(entry["sentences"], "target.sentences", 2)
+            if "sentences" in entry
+            else tuple(f"{answer}." for answer in answers)
+        )
+        if not len(labels) == len(answers) == len(sentences):
+            raise self.wrong(
+                "target", "one answer and one sentence a label", f"{len(labels)}, {len(answers)}, {len(sentences)}"
+            )
+        return Target(
+            name=self.text(entry["name"], "target.name"), labels=labels, answers=answers, sentences=sentences
+        )
