@@ -1,0 +1,5 @@
+"""The program ``llamdex-provider``: one module a group of commands, each registered in ``app``."""
+
+from provider_server.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,5 @@
+"""The program ``llamdex-silo``: one module a group of commands, each registered in ``app``."""
+
+from silo_client.cli.main import main
+
+__all__ = ["main"]

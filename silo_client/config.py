@@ -1,0 +1,121 @@
+"""A silo's own configuration: one directory on the silo's disk holds all that is the silo's.
+
+::
+
+    HOME/
+      silo.toml        this configuration
+      policy.toml      what may leave, to whom, at what cost (silo_client.policy)
+      schema.json      the schema that the data file follows
+      keys/            private keys (0600) and the certificate
+      keyring.json     who is who, signed by the consortium's root
+      ledger.sqlite    DP events that were spent
+      spool/           sealed envelopes on their way out
+      silo.sock        the daemon's local socket (0600)
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from llamdex_fl.errors import ConfigError
+
+__all__ = ["SiloConfig", "load_silo_config"]
+
+_SILO_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_KEYS = {"silo", "data", "provider", "provider_address"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiloConfig:
+    """Where a silo keeps things and whom it talks to.
+
+    Attributes:
+        home: the silo's directory.
+        silo: the silo's id, lower-case letters, digits and hyphens.
+        data: CSV file with the private records.
+        provider: the provider's id in the keyring.
+        provider_address: ``host:port`` of the provider's upload service.
+    """
+
+    home: Path
+    silo: str
+    data: Path
+    provider: str
+    provider_address: str
+
+    @property
+    def policy(self) -> Path:
+        """The policy file."""
+        return self.home / "policy.toml"
+
+    @property
+    def schema(self) -> Path:
+        """The schema file."""
+        return self.home / "schema.json"
+
+    @property
+    def keys(self) -> Path:
+        """The directory of private keys."""
+        return self.home / "keys"
+
+    @property
+    def keyring(self) -> Path:
+        """The signed keyring."""
+        return self.home / "keyring.json"
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's database."""
+        return self.home / "ledger.sqlite"
+
+    @property
+    def spool(self) -> Path:
+        """The directory of sealed envelopes."""
+        return self.home / "spool"
+
+    @property
+    def socket(self) -> Path:
+        """The daemon's local socket."""
+        return self.home / "silo.sock"
+
+
+def load_silo_config(home: Path) -> SiloConfig:
+    """Read ``HOME/silo.toml``.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or has a wrong, missing or unknown key.
+    """
+    path = home / "silo.toml"
+    if not path.is_file():
+        raise ConfigError(
+            f"{home} is not a silo's directory.",
+            expected=f"a file {path}",
+            got="nothing",
+            next_step="make one with: llamdex-silo init",
+        )
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML.", expected="TOML", got=str(error), next_step="mend the file") from error
+    if set(document) != _KEYS or not all(isinstance(value, str) and value for value in document.values()):
+        raise ConfigError(
+            f"{path} does not have the right keys.",
+            expected="the texts " + ", ".join(sorted(_KEYS)),
+            got=", ".join(sorted(document)) or "none",
+            next_step="mend the file",
+        )
+    if not _SILO_ID.fullmatch(document["silo"]):
+        raise ConfigError(
+            f"{path}: this is no silo id.",
+            expected="lower-case letters, digits and hyphens, at most 63",
+            got=document["silo"],
+            next_step="mend the key silo",
+        )
+    return SiloConfig(
+        home=home.resolve(),
+        silo=document["silo"],
+        data=(home / document["data"]).resolve(),
+        provider=document["provider"],
+        provider_address=document["provider_address"],
+    )

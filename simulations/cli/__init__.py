@@ -1,0 +1,5 @@
+"""The program ``llamdex-sim``: one module a group of commands, each registered in ``app``."""
+
+from simulations.cli.main import main
+
+__all__ = ["main"]
