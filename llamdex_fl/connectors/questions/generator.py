@@ -1,0 +1,453 @@
+"""Says a record in a wording, in many registers, and knows where each number came to stand.
+
+Numbers are carried through the composition in private-use characters, so that case changes, typos and joins move
+their spans along; they are taken out at the very end.
+"""
+
+import math
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llamdex_fl.connectors.numbers import write_number
+from llamdex_fl.connectors.questions.wording import Form, Phrase, Subject, Wording
+from llamdex_fl.schema import Feature, Schema, Value
+
+__all__ = ["Question", "QuestionGenerator", "sample_record"]
+
+_OPEN, _CLOSE = 0xE000, "\uf8ff"
+_MARKED = re.compile(r"([\ue000-\uf8fe])([^\uf8ff]*)\uf8ff")
+_COUNT_WORDS = ("no", "a", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_VERBS = {
+    "he": {"has": "has", "is": "is", "was": "was", "does": "does"},
+    "they": {"has": "have", "is": "are", "was": "were", "does": "do"},
+    "I": {"has": "have", "is": "am", "was": "was", "does": "do"},
+}
+_PRONOUNS = {
+    "he": ("he", "him", "his"),
+    "she": ("she", "her", "her"),
+    "they": ("they", "them", "their"),
+    "it": ("it", "it", "its"),
+    "I": ("I", "me", "my"),
+}
+_SURNAMES = ("Okafor", "Lindqvist", "Moreau", "Hughes", "Petrov", "Tanaka", "Silva", "Novak", "Byrne", "Haddad")
+_PROSE, _LETTER, _NOTES, _BULLETS, _PAIRS = "prose", "letter", "notes", "bullets", "pairs"
+_REGISTERS = (_PROSE, _PROSE, _PROSE, _LETTER, _LETTER, _NOTES, _NOTES, _BULLETS, _PAIRS)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about one record.
+
+    Attributes:
+        text: as a person would write it.
+        features: what the text says; None where it does not.
+        spans: character spans of the numbers that state a numeric feature, one a feature.
+    """
+
+    text: str
+    features: Mapping[str, Value]
+    spans: Mapping[str, tuple[int, int]]
+
+
+def sample_record(schema: Schema, rng: random.Random) -> dict[str, Value]:
+    """A record inside the public bounds, some features absent. It follows no private data."""
+    missing = rng.choice([0.0, 0.1, 0.2, 0.35])
+    return {
+        feature.name: None if rng.random() < missing else _sample_value(feature, rng) for feature in schema.features
+    }
+
+
+def _sample_value(feature: Feature, rng: random.Random) -> Value:
+    if feature.is_category:
+        return rng.choice(feature.categories)
+    low, high = feature.low_high()
+    if low <= 0 <= high and rng.random() < 0.2:  # noqa: PLR2004 - "none" is a common thing to say
+        return 0.0
+    if high - low <= 12:  # noqa: PLR2004 - small counts: small values are the common ones
+        spread = rng.choice([0.25, 0.5, 1.0])
+    else:
+        spread = rng.choice([0.1, 0.4, 1.0, 1.0])
+    value = low + (high - low) * spread * rng.random() if low >= 0 else rng.uniform(low, high)
+    if feature.kind == "integer" or rng.random() < 0.25:  # noqa: PLR2004 - whole numbers are common
+        return float(min(max(round(value), math.ceil(low)), math.floor(high)))
+    return min(max(round(value, 1 if high - low < 200 and rng.random() < 0.8 else 2), low), high)  # noqa: PLR2004
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """How this question speaks of its subject."""
+
+    subject: Subject
+    pronoun: str
+    definite: str
+
+    def fill(self, text: str, rng: random.Random) -> str:
+        """Resolve the person slots of a phrase, verbs agreeing with what stands for the subject."""
+        he, him, his = _PRONOUNS[self.pronoun]
+        verbs = _VERBS.get(self.pronoun, _VERBS["he"])
+        if self.pronoun != "I" and "{he}" in text and rng.random() < 0.25:  # noqa: PLR2004 - the noun now and then
+            he, verbs = self.definite, _VERBS["he"]
+        for slot, word in {"he": he, "him": him, "his": his, **verbs}.items():
+            text = text.replace("{" + slot + "}", word)
+        return text
+
+
+class QuestionGenerator:
+    """Makes questions about records of one schema in one wording."""
+
+    def __init__(self, wording: Wording, *, noise: float = 0.25) -> None:
+        """Keep the wording; ``noise`` is the chance of typing errors, lost capitals and the like."""
+        self._wording = wording
+        self._noise = noise
+        self._order = {feature.name: index for index, feature in enumerate(wording.schema.features)}
+        self._by_feature: dict[tuple[str, str], list[Phrase]] = {}
+        self._joints: list[Phrase] = []
+        for phrase in wording.phrases:
+            covers = phrase.covers()
+            if len(covers) + len(phrase.absent) > 1:
+                self._joints.append(phrase)
+            elif covers:
+                self._by_feature.setdefault((next(iter(covers)), phrase.form), []).append(phrase)
+            else:
+                self._by_feature.setdefault(("absent " + next(iter(phrase.absent)), phrase.form), []).append(phrase)
+
+    def sample(self, rng: random.Random) -> Question:
+        """A question about a made-up record."""
+        return self.ask(sample_record(self._wording.schema, rng), rng)
+
+    def ask(self, record: Mapping[str, Value], rng: random.Random) -> Question:
+        """A question about this record."""
+        record = {name: float(v) if isinstance(v, int) else v for name, v in record.items()}
+        register = rng.choice(_REGISTERS)
+        person = self._person(record, rng, short=register in {_NOTES, _BULLETS, _PAIRS})
+        remaining = {name for name, value in record.items() if value is not None}
+        intro = self._intro(record, person, remaining, rng, register)
+        if register in {_PROSE, _LETTER}:
+            text = self._prose(record, person, remaining, intro, rng, letter=register == _LETTER)
+        else:
+            text = self._listed(record, person, remaining, intro, rng, register)
+        return self._finish(self._with_noise(text, rng), record)
+
+    # -- subject and introduction ------------------------------------------------------------------------------
+
+    def _person(self, record: Mapping[str, Value], rng: random.Random, *, short: bool) -> _Person:
+        def fits(subject: Subject) -> bool:
+            if any(record.get(name) != value for name, value in subject.states.items()):
+                return False
+            for name, (low, high) in subject.when.items():
+                value = record.get(name)
+                if not isinstance(value, float) or not low <= value <= high:
+                    return False
+            return True
+
+        subjects = [subject for subject in self._wording.subjects if fits(subject)]
+        kinds = ("noun", "noun", "short") if short else ("noun", "noun", "relation")
+        kind = rng.choice(kinds)
+        # A subject that says something is wanted more often than one that says nothing: equal chances for both.
+        stating = rng.random() < 0.7  # noqa: PLR2004
+        pool = [s for s in subjects if s.kind == kind and bool(s.states) == stating]
+        pool = pool or [s for s in subjects if s.kind == kind] or [s for s in subjects if s.kind == "noun"] or subjects
+        subject = rng.choice(pool)
+        if subject.kind == "relation":
+            definite = f"my {subject.text}"
+        else:
+            nouns = [s for s in subjects if s.kind == "noun" and s.states == subject.states] or [subject]
+            definite = f"the {rng.choice(nouns).text}"
+        pronoun = subject.pronoun
+        if not subject.states and subject.kind == "noun" and pronoun == "they" and rng.random() < 0.35:  # noqa: PLR2004
+            pronoun = "I"
+        return _Person(subject, pronoun, definite)
+
+    def _intro(
+        self, record: Mapping[str, Value], person: _Person, remaining: set[str], rng: random.Random, register: str
+    ) -> str:
+        """Words that bring the subject in, the age with it where the schema has one; takes what it says off."""
+        subject = person.subject
+        age = record.get("age")
+        remaining -= set(subject.states)
+        feature = next((f for f in self._wording.schema.features if f.name == "age"), None)
+        with_age = feature is not None and isinstance(age, float) and rng.random() < 0.7  # noqa: PLR2004
+        said = self._number("age", age, rng) if with_age and isinstance(age, float) else ""
+        if with_age:
+            remaining.discard("age")
+        if person.pronoun == "I":
+            if with_age:
+                return rng.choice([f"I am {said}", f"I'm {said}", f"I am {said} years old", f"{said} years old here"])
+            return ""
+        noun = subject.text
+        if register in {_PROSE, _LETTER}:
+            return self._spoken_intro(noun, said, rng, relation=subject.kind == "relation")
+        if not with_age:
+            return noun
+        if subject.kind == "short":
+            glue = "" if len(noun) == 1 and said[-2:-1].isdigit() else " "  # 53M, but never "fifty-threeM"
+            return rng.choice([f"{said}{glue}{noun}", f"{noun}, {said}", f"{noun} {said}", f"{said} y/o {noun}"])
+        return rng.choice(
+            [f"{noun}, {said}", f"{said} yo {noun}", f"{noun} of {said}", f"{noun} aged {said}", f"{noun}, {said} y"]
+        )
+
+    @staticmethod
+    def _spoken_intro(noun: str, said: str, rng: random.Random, *, relation: bool) -> str:
+        one = f"my {noun}" if relation else rng.choice([f"{_article(noun)} {noun}", f"this {noun}", f"the {noun}"])
+        if not said:
+            return one
+        forms = [f"{one}, aged {said}", f"{one}, {said} years old", f"{one}, {said},", f"{one}, who is {said},"]
+        if relation:
+            forms += [f"{one} ({said})", f"my {said}-year-old {noun}"]
+        else:
+            article = rng.choice(["a", "this", "the"])
+            forms += [f"{article} {said}-year-old {noun}", f"{article} {said} year old {noun}", f"{one} of {said}"] * 2
+        return rng.choice(forms)
+
+    # -- choosing phrases --------------------------------------------------------------------------------------
+
+    def _cover(
+        self, record: Mapping[str, Value], remaining: set[str], rng: random.Random, forms: tuple[Form, ...]
+    ) -> list[Phrase]:
+        """Phrases that say every remaining feature once, and some of the absent ones as absent."""
+        absent = {name for name, value in record.items() if value is None}
+        chosen: list[Phrase] = []
+        for joint in rng.sample(self._joints, len(self._joints)) if rng.random() < 0.6 else []:  # noqa: PLR2004
+            covers = joint.covers()
+            if (
+                joint.form in forms
+                and covers <= remaining
+                and joint.absent <= absent
+                and all(record[name] == value for name, value in joint.states.items())
+                and len(chosen) < 3  # noqa: PLR2004 - a few joints, the rest singly
+            ):
+                chosen.append(joint)
+                remaining = remaining - covers
+                absent = absent - joint.absent
+        for name in sorted(remaining, key=self._order.__getitem__):
+            chosen.append(self._single(name, record[name], rng, forms))
+        for name in sorted(absent, key=self._order.__getitem__):
+            pool = [p for form in forms for p in self._by_feature.get((f"absent {name}", form), [])]
+            if pool and rng.random() < 0.3:  # noqa: PLR2004 - mostly absent means that nobody says a word
+                chosen.append(rng.choice(pool))
+        return chosen
+
+    def _single(self, name: str, value: Value, rng: random.Random, forms: tuple[Form, ...]) -> Phrase:
+        pool: list[Phrase] = []
+        weights: list[float] = []
+        for form in forms:
+            phrases = [p for p in self._by_feature.get((name, form), []) if p.states.get(name, value) == value]
+            special = [p for p in phrases if p.states]
+            counted = [p for p in phrases if p.counted]
+            plain = [p for p in phrases if p.numbers]
+            for group, weight in ((special, 2.0), (counted, 3.0 if value else 0.0), (plain, 1.0)):
+                pool += group
+                weights += [weight / len(group) for _ in group]
+        if not pool or not any(weights):
+            raise AssertionError(f"the wording says nothing about {name} = {value}")
+        return rng.choices(pool, weights)[0]
+
+    def _say(self, phrase: Phrase, record: Mapping[str, Value], person: _Person, rng: random.Random) -> str:
+        text = person.fill(phrase.text, rng)
+        for name in phrase.numbers:
+            value = record[name]
+            if not isinstance(value, float):
+                raise AssertionError(f"{name} has a numeric slot and no number")
+            # "{v}mm" and "\u00a3{v}" want digits: number words would run into the letters.
+            glued = re.search(r"[^\W_]\{" + name + r"\}|[\u00a3$]\{" + name + r"\}|\{" + name + r"\}[^\W_]", text) is not None
+            text = text.replace("{" + name + "}", self._number(name, value, rng, worded=0.0 if glued else 0.2))
+        if phrase.counted:
+            text = text.replace("{counted}", self._counted(phrase.counted, record[phrase.counted], rng))
+        return text
+
+    def _number(self, name: str, value: float, rng: random.Random, *, worded: float = 0.2) -> str:
+        return chr(_OPEN + self._order[name]) + write_number(value, rng, worded=worded) + _CLOSE
+
+    def _counted(self, name: str, value: Value, rng: random.Random) -> str:
+        """ "two sisters and a brother": a count as a list of nouns that sum to it."""
+        if not isinstance(value, float):
+            raise AssertionError(f"{name} is counted and no number")
+        singular, plural = self._wording.counted_nouns[name]
+        # A plural that several nouns share is a fallback for a noun of which there can be one ("mother").
+        several = [plural.count(word) == 1 for word in plural]
+        left, parts, used = int(value), [], set()
+        while left:
+            free = [i for i in range(len(singular)) if i not in used]
+            many = [i for i in free if several[i]]
+            count = left if not free or len(parts) == 2 or rng.random() < 0.5 else rng.randint(1, left)  # noqa: PLR2004
+            index = rng.choice((free if count == 1 else many) or range(len(singular)))
+            used.add(index)
+            if count == 1:
+                article = rng.choice([_article(singular[index]), "one", "1"])
+                parts.append(f"{article} {singular[index]}")
+            else:
+                word = str(count) if rng.random() < 0.3 else _COUNT_WORDS[count]  # noqa: PLR2004
+                parts.append(f"{word} {plural[index]}")
+            left -= count
+        return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+    # -- registers ---------------------------------------------------------------------------------------------
+
+    def _prose(
+        self,
+        record: Mapping[str, Value],
+        person: _Person,
+        remaining: set[str],
+        intro: str,
+        rng: random.Random,
+        *,
+        letter: bool,
+    ) -> str:
+        phrases = self._cover(record, remaining, rng, ("clause", "clause", "np"))
+        rng.shuffle(phrases)
+        clauses = [self._say(p, record, person, rng) for p in phrases if p.form == "clause"]
+        nouns = [self._say(p, record, person, rng) for p in phrases if p.form == "np"]
+        sentences: list[str] = []
+        if intro and person.pronoun == "I":
+            sentences.append(intro)
+        elif intro:
+            intro = intro.rstrip(",") if not nouns else intro
+            lead = rng.choice(["{}", "This is about {}", "I am asking about {}", "We have {} here", "Consider {}"])
+            if nouns and rng.random() < 0.6:  # noqa: PLR2004 - "a man of 51 with a cholesterol of 220"
+                take = rng.randint(1, len(nouns))
+                lead += " with " + _listing(nouns[:take], rng)
+                nouns = nouns[take:]
+            elif lead == "{}":
+                lead = "This is about {}"
+            sentences.append(lead.format(intro).replace(",,", ","))
+        has = _VERBS.get(person.pronoun, _VERBS["he"])["has"]
+        while nouns:
+            take = rng.randint(1, min(4, len(nouns)))
+            verb = rng.choice([f"{_PRONOUNS[person.pronoun][0]} {has}", "there is", "the notes show", "we know of"])
+            sentences.append(f"{verb} {_listing(nouns[:take], rng)}")
+            nouns = nouns[take:]
+        while clauses:
+            take = min(len(clauses), rng.choice([1, 1, 2, 2, 3]))
+            sentences.append(_joined(clauses[:take], rng))
+            clauses = clauses[take:]
+        head, tail = sentences[:1], sentences[1:]
+        rng.shuffle(tail)
+        chat = self._wording.chatter
+        for _ in range(rng.choice([0, 0, 1, 2]) if letter else rng.choice([0, 0, 0, 1])):
+            tail.insert(rng.randint(0, len(tail)), self._chatter(rng.choice(chat["aside"]), person, rng))
+        text = " ".join(_capital(s) + "." for s in head + tail)
+        opener = rng.choice(chat["opener"]) if letter and chat["opener"] else ""
+        closer = rng.choice(chat["closer"]) if letter and chat["closer"] and rng.random() < 0.4 else ""  # noqa: PLR2004
+        return self._with_ask(text, person, rng, opener=opener, closer=closer)
+
+    def _with_ask(self, text: str, person: _Person, rng: random.Random, *, opener: str, closer: str) -> str:
+        ask = _capital(person.fill(rng.choice(self._wording.ask["sentence"]), rng))
+        front = self._wording.ask["front"]
+        if front and rng.random() < 0.15:  # noqa: PLR2004
+            text = f"{_capital(person.fill(rng.choice(front), rng))} {text}"
+            parts = [text, ask] if rng.random() < 0.6 else [text]  # noqa: PLR2004
+        else:
+            parts = [ask, text] if rng.random() < 0.2 else [text, ask]  # noqa: PLR2004
+        glue = rng.choice([" ", " ", "\n"])
+        return glue.join(self._chatter(p, person, rng) for p in (opener, *parts, closer) if p)
+
+    def _listed(
+        self,
+        record: Mapping[str, Value],
+        person: _Person,
+        remaining: set[str],
+        intro: str,
+        rng: random.Random,
+        register: str,
+    ) -> str:
+        items: list[str] = []
+        if register == _PAIRS:
+            for name in sorted(remaining):
+                pair = self._pair(name, record[name], rng) if rng.random() < 0.85 else None  # noqa: PLR2004
+                if pair is not None:
+                    items.append(pair)
+                    remaining = remaining - {name}
+        forms: tuple[Form, ...] = ("note", "note", "np")
+        items += [self._say(p, record, person, rng) for p in self._cover(record, remaining, rng, forms)]
+        rng.shuffle(items)
+        if rng.random() < 0.2:  # noqa: PLR2004
+            items.insert(rng.randint(0, len(items)), self._chatter(rng.choice(self._wording.chatter["aside"]), person, rng))
+        if intro:
+            items.insert(0 if rng.random() < 0.8 else rng.randint(0, len(items)), intro.rstrip(","))  # noqa: PLR2004
+        ask = person.fill(rng.choice(self._wording.ask[rng.choice(["short", "short", "sentence"])]), rng)
+        if register == _NOTES:
+            mark = rng.choice([", ", ", ", "; ", ". ", " - ", " / "])
+            body = mark.join(_capital(item) if mark == ". " else item for item in items) + rng.choice([". ", ", ", " - "])
+            return f"{body}{ask}" if rng.random() < 0.8 else f"{ask} {body.rstrip(' ,-.')}."  # noqa: PLR2004
+        bullet = rng.choice(["- ", "* ", "", "\u2022 "])
+        lines = [bullet + (_capital(item) if rng.random() < 0.3 else item) for item in items]  # noqa: PLR2004
+        glue = "\n" if bullet or rng.random() < 0.6 else "; "  # noqa: PLR2004
+        return glue.join([*lines, ask] if rng.random() < 0.8 else [ask, *lines])  # noqa: PLR2004
+
+    def _pair(self, name: str, value: Value, rng: random.Random) -> str | None:
+        labels = self._wording.labels[name]
+        if not labels:
+            return None
+        glue = rng.choice([": ", ": ", " = ", " - "])
+        if isinstance(value, str):
+            words = self._wording.words.get((name, value), ())
+            return f"{rng.choice(labels)}{glue}{rng.choice(words or (value,))}"
+        if not isinstance(value, float):
+            raise AssertionError("an absent feature has no pair")
+        feature = self._wording.schema.feature(name)
+        unit = f" {feature.unit}" if feature.unit and rng.random() < 0.3 else ""  # noqa: PLR2004
+        return f"{rng.choice(labels)}{glue}{self._number(name, value, rng)}{unit}"
+
+    @staticmethod
+    def _chatter(text: str, person: _Person, rng: random.Random) -> str:
+        text = person.fill(text, rng).replace("{name}", rng.choice(_SURNAMES))
+        while "{n}" in text:
+            text = text.replace("{n}", str(rng.choice([rng.randint(2, 99), rng.randint(100, 9999)])), 1)
+        return text
+
+    # -- finish ------------------------------------------------------------------------------------------------
+
+    def _with_noise(self, text: str, rng: random.Random) -> str:
+        if rng.random() >= self._noise:
+            return text
+        kind = rng.random()
+        if kind < 0.4:  # noqa: PLR2004 - no capitals
+            return text.lower()
+        if kind < 0.5:  # noqa: PLR2004 - no full stops
+            return text.replace(". ", " ")
+        plain = [m for m in re.finditer(r"[A-Za-z]{5,}", text) if not _inside_mark(text, m.start())]
+        for match in rng.sample(plain, min(len(plain), rng.randint(1, 2))):
+            at = match.start() + rng.randint(1, len(match.group()) - 2)
+            swapped = text[at + 1] + text[at] if rng.random() < 0.6 else text[at]  # noqa: PLR2004
+            text = text[:at] + swapped + text[at + len(swapped) :] if len(swapped) == 2 else text[:at] + text[at + 1 :]  # noqa: PLR2004
+            if len(swapped) == 1:
+                break  # a lost letter shifts the later matches
+        return text
+
+    def _finish(self, text: str, record: Mapping[str, Value]) -> Question:
+        names = list(self._order)
+        spans: dict[str, tuple[int, int]] = {}
+        out, last = "", 0
+        for match in _MARKED.finditer(text):
+            out += text[last : match.start()]
+            spans[names[ord(match.group(1)) - _OPEN]] = (len(out), len(out) + len(match.group(2)))
+            out += match.group(2)
+            last = match.end()
+        return Question(out + text[last:], dict(record), spans)
+
+
+def _inside_mark(text: str, position: int) -> bool:
+    return text.rfind(_CLOSE, 0, position) < max((text.rfind(chr(c), 0, position) for c in range(_OPEN, _OPEN + 64)))
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[:1].lower() in "aeiou" else "a"
+
+
+def _capital(text: str) -> str:
+    return re.sub(r"[^\W\d_]", lambda match: match.group().upper(), text, count=1)
+
+
+def _listing(items: list[str], rng: random.Random) -> str:
+    if len(items) == 1:
+        return items[0]
+    return ", ".join(items[:-1]) + rng.choice([" and ", ", ", " as well as "]) + items[-1]
+
+
+def _joined(clauses: list[str], rng: random.Random) -> str:
+    text = clauses[0]
+    for clause in clauses[1:]:
+        text += rng.choice([", and ", "; ", ", ", " and ", ", while ", " \u2013 ", ", but "]) + clause
+    return text

@@ -1,0 +1,228 @@
+"""The reader: from a question's text to the input of an expert, absent features known as absent."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+
+from llamdex_fl.connectors.numbers import Number, find_numbers
+from llamdex_fl.connectors.reader.network import EncodedQuestions, ReaderNetwork, SchemaVocabulary, said_values
+from llamdex_fl.errors import ArtefactError
+from llamdex_fl.schema import Feature, Schema, Value, parse_schema
+
+__all__ = ["Batch", "Reader", "Reading"]
+
+_MOST_TOKENS = 384
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reader made of one question.
+
+    Attributes:
+        schema: the schema that answers the question, None if none does.
+        route_probability: how sure the reader is that the chosen schema answers it.
+        features: the value of each feature, None where the question does not say it.
+        confidence: the probability the reader gives to each of these.
+    """
+
+    schema: str | None
+    route_probability: float
+    features: Mapping[str, Value]
+    confidence: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Questions as tensors, with the numbers that stand in each."""
+
+    texts: Sequence[str]
+    numbers: Sequence[Sequence[Number]]
+    input_ids_BT: Tensor
+    token_mask_BT: Tensor
+    numbers_BCT: Tensor
+
+
+class Reader:
+    """Reads questions for the schemas it knows."""
+
+    def __init__(self, network: ReaderNetwork, tokenizer: PreTrainedTokenizerBase, schemas: Sequence[Schema]) -> None:
+        """Join a network, its tokenizer and the schemas whose vocabularies the network holds."""
+        self.network = network
+        self.tokenizer = tokenizer
+        self.schemas = {schema.name: schema for schema in schemas}
+
+    @classmethod
+    def untrained(cls, encoder_path: Path, schemas: Sequence[Schema]) -> "Reader":
+        """A reader around a pretrained encoder, before it has learnt to read.
+
+        Args:
+            encoder_path: a local directory that transformers' AutoModel loads.
+            schemas: the schemas to read for.
+        """
+        tokenizer = AutoTokenizer.from_pretrained(encoder_path, local_files_only=True)
+        encoder = AutoModel.from_pretrained(encoder_path, local_files_only=True, add_pooling_layer=False)
+        reader = cls(ReaderNetwork(encoder), tokenizer, [])
+        for schema in schemas:
+            reader.add_schema(schema)
+        return reader
+
+    def add_schema(self, schema: Schema) -> None:
+        """Give the network the vocabulary of a schema, from its descriptions alone."""
+        described = [_described(feature) for feature in schema.features]
+        values = [[f"{_described(f)}: {_said(f, v)}" for v in said_values(f)] for f in schema.features]
+        widest = max(1, *(len(texts) for texts in values))
+        value_text_FVD = torch.zeros(len(values), widest, self.network.encoder.config.hidden_size)
+        for index, texts in enumerate(values):
+            if texts:
+                value_text_FVD[index, : len(texts)] = self._embed(texts)
+        vocabulary = SchemaVocabulary(
+            schema, self._embed(described), value_text_FVD, self._embed([f"{schema.title}. {schema.question}"])[0]
+        )
+        self.network.vocabularies[schema.name] = vocabulary
+        self.schemas[schema.name] = schema
+
+    @torch.no_grad()
+    def _embed(self, texts: Sequence[str]) -> Tensor:
+        encoded = self.tokenizer(list(texts), return_tensors="pt", padding=True)
+        states = self.network.encoder(**encoded).last_hidden_state
+        mask = encoded["attention_mask"][..., None]
+        return torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1) * states.shape[-1] ** 0.5
+
+    def batch(self, texts: Sequence[str]) -> Batch:
+        """Tokenise questions and find their numbers. What stands after ``384`` tokens is not read."""
+        encoded = self.tokenizer(
+            list(texts),
+            return_tensors="pt",
+            padding=True,
+            truncation=True,
+            max_length=_MOST_TOKENS,
+            return_offsets_mapping=True,
+        )
+        numbers = [find_numbers(text) for text in texts]
+        most = max(1, *(len(found) for found in numbers)) if numbers else 1
+        weights_BCT = torch.zeros(len(texts), most, encoded["input_ids"].shape[1])
+        offsets_BT2 = encoded["offset_mapping"]
+        for row, found in enumerate(numbers):
+            starts, ends = offsets_BT2[row, :, 0], offsets_BT2[row, :, 1]
+            for column, number in enumerate(found):
+                inside = (starts < number.end) & (ends > number.start) & (ends > starts)
+                weights_BCT[row, column] = inside / inside.sum().clamp(min=1)
+        return Batch(texts, numbers, encoded["input_ids"], encoded["attention_mask"].bool(), weights_BCT)
+
+    def encode(self, batch: Batch) -> EncodedQuestions:
+        """Run the encoder on a batch."""
+        return self.network.encode(batch.input_ids_BT, batch.token_mask_BT, batch.numbers_BCT)
+
+    def allowed(self, batch: Batch, schema: Schema) -> Tensor:
+        """(B, F, C): which numbers of each question are possible values of which feature."""
+        most = batch.numbers_BCT.shape[1]
+        allowed_BFC = torch.zeros(len(batch.texts), len(schema.features), most, dtype=torch.bool)
+        for row, found in enumerate(batch.numbers):
+            for index, feature in enumerate(schema.features):
+                if not feature.is_category:
+                    for column, number in enumerate(found):
+                        allowed_BFC[row, index, column] = feature.contains(number.value)
+        return allowed_BFC
+
+    @torch.inference_mode()
+    def read(self, texts: Sequence[str], *, schema: str | None = None) -> list[Reading]:
+        """Route and read questions; ``schema`` fixes the route."""
+        self.network.eval()
+        batch = self.batch(texts)
+        encoded = self.encode(batch)
+        names = list(self.schemas)
+        routes_BS = torch.sigmoid(self.network.routes(encoded, names))
+        readings = []
+        chosen = [names.index(schema)] * len(texts) if schema else routes_BS.argmax(-1).tolist()
+        logits = {
+            name: self.network.read(encoded, name, self.allowed(batch, self.schemas[name])).softmax(-1)
+            for name in {names[index] for index in chosen}
+        }
+        for row, index in enumerate(chosen):
+            name, probability = names[index], float(routes_BS[row, index])
+            routed = schema is not None or probability > 0.5  # noqa: PLR2004 - more likely than not
+            features, confidence = self._decide(self.schemas[name], batch.numbers[row], logits[name][row])
+            readings.append(Reading(name if routed else None, probability, features, confidence))
+        return readings
+
+    @staticmethod
+    def _decide(
+        schema: Schema, numbers: Sequence[Number], probability_FO: Tensor
+    ) -> tuple[dict[str, Value], dict[str, float]]:
+        """Add up the chances of each value over the places that say it, and take the likeliest."""
+        features: dict[str, Value] = {}
+        confidence: dict[str, float] = {}
+        for index, feature in enumerate(schema.features):
+            row = probability_FO[index].tolist()
+            chances: dict[Value, float] = {None: row[-1]}
+            values = said_values(feature)
+            most = len(row) - 1 - _width(schema)
+            for column, number in enumerate(numbers):
+                chances[number.value] = chances.get(number.value, 0.0) + row[column]
+            for offset, value in enumerate(values):
+                chances[value] = chances.get(value, 0.0) + row[most + offset]
+            best = max(chances, key=chances.__getitem__)
+            features[feature.name] = best
+            confidence[feature.name] = chances[best]
+        return features, confidence
+
+    def save(self, folder: Path) -> None:
+        """Write the reader into a folder: safetensors, the tokenizer's files, and a JSON description."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.network.state_dict(), folder / "reader.safetensors")
+        self.tokenizer.save_pretrained(folder / "encoder")
+        self.network.encoder.config.save_pretrained(folder / "encoder")
+        document = {"format": _FORMAT, "schemas": [schema.as_dict() for schema in self.schemas.values()]}
+        (folder / "reader.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Reader":
+        """Read what ``save`` wrote.
+
+        Raises:
+            ArtefactError: the folder does not hold a reader of this version.
+        """
+        try:
+            document: dict[str, Any] = json.loads((folder / "reader.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ArtefactError(
+                f"{folder} does not hold a reader.",
+                expected="the files reader.json, reader.safetensors and encoder/",
+                got=type(error).__name__,
+                next_step="train the connectors: llamdex-provider connect",
+            ) from error
+        if document.get("format") != _FORMAT:
+            raise ArtefactError(
+                f"The reader in {folder} is of another version.",
+                expected=f"format {_FORMAT}",
+                got=repr(document.get("format")),
+                next_step="train the connectors again: llamdex-provider connect",
+            )
+        config = AutoConfig.from_pretrained(folder / "encoder", local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder / "encoder", local_files_only=True)
+        reader = cls(ReaderNetwork(AutoModel.from_config(config, add_pooling_layer=False)), tokenizer, [])
+        for entry in document["schemas"]:
+            reader.add_schema(parse_schema(json.dumps(entry)))
+        reader.network.load_state_dict(load_file(folder / "reader.safetensors"))
+        reader.network.eval()
+        return reader
+
+
+def _width(schema: Schema) -> int:
+    return max(1, *(len(said_values(feature)) for feature in schema.features))
+
+
+def _described(feature: Feature) -> str:
+    return f"{feature.description} ({feature.name.replace('_', ' ')})"
+
+
+def _said(feature: Feature, value: str | float) -> str:
+    return str(value) if feature.is_category else f"{value:g}"
