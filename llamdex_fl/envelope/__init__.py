@@ -1,0 +1,106 @@
+"""Seal, sign, open, keys, receipts: the only importer of ``cryptography``.
+
+Here: everything that must be secret or must be believed, as pure functions and values over bytes and files. Not
+here: sockets, messages (``llamdex_fl.wire``), databases (``provider_server.registry``). Specified in
+docs/envelope.md.
+"""
+
+from llamdex_fl.envelope.certificates import (
+    certificate_request,
+    issue_ca,
+    issue_provider,
+    issue_silo,
+    provider_name,
+    silo_uri,
+    spki_digest,
+)
+from llamdex_fl.envelope.dsse import SignedEnvelope, sign
+from llamdex_fl.envelope.keyring import (
+    Keyring,
+    Member,
+    ProviderEntry,
+    Root,
+    load_keyring,
+    load_root,
+    read_keyring,
+    read_root,
+)
+from llamdex_fl.envelope.keystore import (
+    Passphrase,
+    generate_tls_key,
+    load_recipient_key,
+    load_signing_key,
+    load_tls_key,
+    save_recipient_key,
+    save_signing_key,
+    save_tls_key,
+    tls_key_pem,
+    write_atomically,
+)
+from llamdex_fl.envelope.receipt import Receipt, ReceiptBody, TreeHead, verify_receipt, verify_successor
+from llamdex_fl.envelope.refusal import Answer, DocumentError, RefusedError
+from llamdex_fl.envelope.sealing import ChunkOpener, SealedFile, SealOrder, seal, verify_statement
+from llamdex_fl.envelope.session import Chunk, Committed, Header, Progress, Session, Wish
+from llamdex_fl.envelope.signing import Signature, SigningKey, VerifyKey
+from llamdex_fl.envelope.statement import Statement, guarantee_document, guarantee_from_document
+from llamdex_fl.envelope.suite import CHUNK_SIZE, SUITE, TAG_SIZE, RecipientKey, RecipientPublicKey
+
+__all__ = [
+    "CHUNK_SIZE",
+    "SUITE",
+    "TAG_SIZE",
+    "Answer",
+    "Chunk",
+    "ChunkOpener",
+    "Committed",
+    "DocumentError",
+    "Header",
+    "Keyring",
+    "Member",
+    "Passphrase",
+    "Progress",
+    "ProviderEntry",
+    "Receipt",
+    "ReceiptBody",
+    "RecipientKey",
+    "RecipientPublicKey",
+    "RefusedError",
+    "Root",
+    "SealOrder",
+    "SealedFile",
+    "Session",
+    "Signature",
+    "SignedEnvelope",
+    "SigningKey",
+    "Statement",
+    "TreeHead",
+    "VerifyKey",
+    "Wish",
+    "certificate_request",
+    "generate_tls_key",
+    "guarantee_document",
+    "guarantee_from_document",
+    "issue_ca",
+    "issue_provider",
+    "issue_silo",
+    "load_keyring",
+    "load_recipient_key",
+    "load_root",
+    "load_signing_key",
+    "load_tls_key",
+    "provider_name",
+    "read_keyring",
+    "read_root",
+    "save_recipient_key",
+    "save_signing_key",
+    "save_tls_key",
+    "seal",
+    "sign",
+    "silo_uri",
+    "spki_digest",
+    "tls_key_pem",
+    "verify_receipt",
+    "verify_statement",
+    "verify_successor",
+    "write_atomically",
+]
