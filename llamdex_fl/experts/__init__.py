@@ -1,0 +1,23 @@
+"""Experts: models that were trained on one silo's private records, and how several of them speak together.
+
+Here: the registry of architectures, the coding of records (from the public schema alone), prediction from
+released tensors, and the combination of several experts. Not here: training (``silo_client.training``), how an
+expert's answer enters the LLM (``llamdex_fl.connectors``). Everything works on the provider's side, without opacus.
+"""
+
+from llamdex_fl.experts.architecture import ARCHITECTURES, THERMOMETER_LINEAR, tensor_shapes
+from llamdex_fl.experts.coding import coded_size, encode
+from llamdex_fl.experts.combine import combine, pooled_prior, voices
+from llamdex_fl.experts.expert import Expert
+
+__all__ = [
+    "ARCHITECTURES",
+    "THERMOMETER_LINEAR",
+    "Expert",
+    "coded_size",
+    "combine",
+    "encode",
+    "pooled_prior",
+    "tensor_shapes",
+    "voices",
+]

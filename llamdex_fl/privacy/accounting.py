@@ -11,12 +11,13 @@ import importlib.metadata
 import math
 from collections.abc import Sequence
 from functools import lru_cache, reduce
-
-from dp_accounting import NeighboringRelation
-from dp_accounting.pld import privacy_loss_distribution as pld
+from typing import TYPE_CHECKING
 
 from llamdex_fl.errors import InputError
 from llamdex_fl.privacy.guarantee import ADJACENCY, UNIT, Guarantee, LaplaceCounts, Mechanism, SampledGaussian
+
+if TYPE_CHECKING:
+    from dp_accounting.pld import privacy_loss_distribution as pld
 
 __all__ = [
     "ACCOUNTANT",
@@ -211,7 +212,10 @@ def _key(mechanism: Mechanism) -> tuple[tuple[str, float, float], int]:
 
 # A distribution may hold millions of buckets, so only a few are kept.
 @lru_cache(maxsize=8)
-def _composed(key: tuple[str, float, float], times: int, discretisation: float) -> pld.PrivacyLossDistribution:
+def _composed(key: tuple[str, float, float], times: int, discretisation: float) -> "pld.PrivacyLossDistribution":
+    from dp_accounting import NeighboringRelation  # noqa: PLC0415 - takes a second, and guarantees are read without it
+    from dp_accounting.pld import privacy_loss_distribution as pld  # noqa: PLC0415
+
     kind, first, second = key
     one = (
         pld.from_gaussian_mechanism(
