@@ -14,10 +14,14 @@ from dataclasses import asdict
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from llamdex_fl.errors import InputError
-from llamdex_fl.privacy.guarantee import Guarantee
-from llamdex_fl.release import Offer
+
+if TYPE_CHECKING:
+    # Only at need: a ClientApp's process starts for every message, and these bring numpy and an accountant.
+    from llamdex_fl.privacy.guarantee import Guarantee
+    from llamdex_fl.release import Offer
 
 __all__ = [
     "FACTS",
@@ -28,6 +32,7 @@ __all__ = [
     "TRANSIENT",
     "Answer",
     "check_facts",
+    "check_offer",
     "guarantee_to_text",
     "offer_from_text",
     "offer_to_text",
@@ -105,23 +110,25 @@ _FACT_FORMS = {
 }
 
 
-def offer_to_text(offer: Offer) -> dict[str, str]:
+def offer_to_text(offer: "Offer") -> dict[str, str]:
     """The fields of ``offer`` as texts, numbers as plain decimals."""
     return {name: str(_plain(getattr(offer, name))) for name in OFFER_FIELDS}
 
 
-def guarantee_to_text(guarantee: Guarantee) -> str:
+def guarantee_to_text(guarantee: "Guarantee") -> str:
     """One line of JSON, the same for the same guarantee: sorted keys, numbers with a fraction as decimal texts."""
     return json.dumps(_plain(asdict(guarantee)), sort_keys=True, separators=(",", ":"))
 
 
-def offer_from_text(fields: Mapping[str, object]) -> Offer:
+def offer_from_text(fields: Mapping[str, object]) -> "Offer":
     """Read an offer that came from outside.
 
     Raises:
         InputError: a field is missing, unknown, or not of its form; the message names the field, never its value.
     """
-    texts = _match(fields, OFFER_FIELDS, "offer")
+    from llamdex_fl.release import Offer  # noqa: PLC0415 - see above
+
+    texts = check_offer(fields)
     epsilon, delta = float(texts.pop("epsilon")), float(texts.pop("delta"))
     if not (epsilon > 0 and 0 < delta < 1):
         raise InputError(
@@ -131,6 +138,15 @@ def offer_from_text(fields: Mapping[str, object]) -> Offer:
             next_step="mend the offer's numbers",
         )
     return Offer(epsilon=epsilon, delta=delta, **texts)
+
+
+def check_offer(fields: Mapping[str, object]) -> dict[str, str]:
+    """The fields of an offer, checked for their form only.
+
+    Raises:
+        InputError: a field is missing, unknown, or not of its form.
+    """
+    return _match(fields, OFFER_FIELDS, "offer")
 
 
 def check_facts(facts: Mapping[str, object]) -> dict[str, str]:

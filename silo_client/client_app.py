@@ -15,7 +15,7 @@ from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
 from llamdex_fl.errors import ChannelError, ConfigError, InputError
-from llamdex_fl.rounds import OFFER_RECORD, OUTCOME_RECORD, Answer, offer_from_text
+from llamdex_fl.rounds import OFFER_RECORD, OUTCOME_RECORD, Answer, check_offer
 from silo_client.daemon_protocol import Operation, Reply, Request, ask, find_socket
 
 __all__ = ["app"]
@@ -59,7 +59,7 @@ def train(message: Message, context: Context) -> Message:
 
 def _ask(message: Message, context: Context, operation: Operation, timeout_s: float) -> Reply:
     record = message.content.get(OFFER_RECORD)
-    request = Request(operation=operation, offer=offer_from_text(dict(record) if record is not None else {}))
+    request = Request(operation=operation, offer=check_offer(dict(record) if record is not None else {}))
     return ask(_socket(context), request, timeout_s=timeout_s)
 
 

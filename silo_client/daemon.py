@@ -22,7 +22,7 @@ from typing import Protocol
 
 from llamdex_fl.errors import ConfigError, InputError, PortInUseError
 from llamdex_fl.release import Offer
-from llamdex_fl.rounds import Answer
+from llamdex_fl.rounds import Answer, offer_from_text
 from silo_client.daemon_protocol import Operation, Reply, Request, read_request, record_socket, write_reply
 
 __all__ = ["Daemon", "Worker", "open_log"]
@@ -105,13 +105,16 @@ class Daemon:
             self._places.release()
 
     def _answer(self, request: Request) -> Reply:
-        offer = request.offer
         try:
-            if request.operation is Operation.STATUS or offer is None:
+            if request.operation is Operation.STATUS or request.offer is None:
                 return Reply(answer=Answer.BUSY if self._running else Answer.ACCEPTED)
+            offer = offer_from_text(request.offer)
             if request.operation is Operation.OFFER:
                 return self._worker.consider(offer)
             return self._train(offer)
+        except InputError as error:
+            self._log.warning("bad offer: %s", error)
+            return Reply(answer=Answer.BAD_REQUEST)
         except Exception:  # noqa: BLE001 - a caller gets a code and nothing else; the log has the trace
             self._log.exception("the worker failed")
             return Reply(answer=Answer.INTERNAL)

@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from llamdex_fl.errors import ChannelError, ConfigError, InputError
-from llamdex_fl.release import Offer
-from llamdex_fl.rounds import Answer, check_facts, offer_from_text, offer_to_text
+from llamdex_fl.rounds import Answer, check_facts, check_offer
 
 __all__ = [
     "PROTOCOL",
@@ -57,10 +56,10 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """A question to the daemon; ``offer`` is None for ``status`` only."""
+    """A question to the daemon; ``offer``, its fields as texts, is None for ``status`` only."""
 
     operation: Operation
-    offer: Offer | None = None
+    offer: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +78,7 @@ def ask(path: Path, request: Request, *, timeout_s: float) -> Reply:
     """
     document: dict[str, Any] = {"protocol": PROTOCOL, "operation": request.operation.value}
     if request.offer is not None:
-        document["offer"] = offer_to_text(request.offer)
+        document["offer"] = dict(request.offer)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
@@ -115,7 +114,7 @@ def read_request(connection: socket.socket) -> Request:
         return Request(operation=Operation.STATUS)
     if not isinstance(document["offer"], dict):
         raise _malformed("an offer")
-    return Request(operation=Operation(operation), offer=offer_from_text(document["offer"]))
+    return Request(operation=Operation(operation), offer=check_offer(document["offer"]))
 
 
 def write_reply(connection: socket.socket, reply: Reply) -> None:

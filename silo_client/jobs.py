@@ -2,10 +2,10 @@
 
 A job goes ``accepted`` -> ``trained`` -> ``done`` and never back, each step on disk before the next begins:
 
-- ``accepted``: the offer was authorised. Nothing has left; after a crash the training starts again, and the
-  ledger, which knows the round's challenge, charges it once.
+- ``accepted``: the offer was authorised. Nothing has left. After a crash the training starts again and is charged
+  again: the ledger may count too much, never too little.
 - ``trained``: the guarantee is known and the sealed envelope may be on its way. After a crash the envelope in the
-  spool goes on; if none was spooled yet, nothing has left and the training starts again.
+  spool goes on; if none was spooled yet, nothing has left and it is as before.
 - ``done``: the provider's receipt is here. The same round gets the same receipt for ever.
 """
 
