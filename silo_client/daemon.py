@@ -12,10 +12,11 @@ import fcntl
 import grp
 import logging
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Protocol
@@ -29,7 +30,6 @@ __all__ = ["Daemon", "Worker", "open_log"]
 
 #: Connections at a time; more are closed at once.
 _MAX_CONNECTIONS = 16
-_ACCEPT_POLL_S = 0.5
 _LOG_BYTES = 4_000_000
 
 
@@ -55,7 +55,8 @@ class Daemon:
         self._worker = worker
         self._log = log
         self._group = group
-        self._stop = threading.Event()
+        # A byte in this pair ends the wait for callers; a signal handler may send it.
+        self._woken, self._wake = socket.socketpair()
         self._places = threading.BoundedSemaphore(_MAX_CONNECTIONS)
         self._turn = threading.Lock()
         self._running: _Running | None = None
@@ -67,15 +68,12 @@ class Daemon:
             PortInUseError: another daemon serves this home.
             ConfigError: the socket's directory or group is not usable.
         """
-        with self._only_one(), self._listener() as listener:
+        with self._woken, self._wake, self._only_one(), self._listener() as listener:
             self._log.info("listening on %s", self._path)
             if ready is not None:
                 ready.set()
-            while not self._stop.is_set():
-                try:
-                    connection, _ = listener.accept()
-                except TimeoutError:
-                    continue
+            while self._woken not in select.select([listener, self._woken], [], [])[0]:
+                connection, _ = listener.accept()
                 if not self._places.acquire(blocking=False):
                     self._log.warning("more than %d connections: one was closed", _MAX_CONNECTIONS)
                     connection.close()
@@ -85,7 +83,9 @@ class Daemon:
 
     def stop(self) -> None:
         """Leave ``serve`` soon. A training that runs is cut off; its round goes on when it is asked again."""
-        self._stop.set()
+        # It may have left already.
+        with suppress(OSError):
+            self._wake.send(b"\0")
 
     def _converse(self, connection: socket.socket) -> None:
         try:
@@ -168,7 +168,6 @@ class Daemon:
             os.umask(before)
         try:
             self._open_to_group()
-            listener.settimeout(_ACCEPT_POLL_S)
             listener.listen(_MAX_CONNECTIONS)
             yield listener
         finally:
