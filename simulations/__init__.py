@@ -1,0 +1,1 @@
+"""Consortiums on one machine: the demo, faults on purpose, and the measurements against the alternatives."""

@@ -20,10 +20,10 @@ from typing import Any, Self
 from llamdex_fl.envelope.control_plane import make_node_key, make_superlink_tls
 from llamdex_fl.errors import ProcessError
 from llamdex_fl.rounds import offer_to_text
+from provider_server.bundle import write_bundle
 from provider_server.round_report import RoundReport, report_path
 from provider_server.rounds import RoundSpec
 from silo_client.config import load_silo_config
-from simulations.local_consortium.bundle import write_bundle
 from simulations.local_consortium.control import FlowerControl
 from simulations.local_consortium.supervisor import Process, Supervisor, free_port
 

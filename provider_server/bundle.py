@@ -1,4 +1,4 @@
-"""The directory that ``flwr run`` submits: the few files that ``[tool.flwr.app]`` of pyproject.toml names.
+"""The Flower app as a directory for ``flwr run``: the few files that ``[tool.flwr.app]`` of pyproject.toml names.
 
 Flower would also take them from a checkout itself, but it walks through everything in it first.
 """
@@ -13,7 +13,7 @@ from llamdex_fl.errors import ArtefactError
 
 __all__ = ["write_bundle"]
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 def write_bundle(directory: Path, root: Path = _ROOT) -> Path:
