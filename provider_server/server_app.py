@@ -72,15 +72,14 @@ def hold_round(grid: Grid, registry: Registry, path: Path, round_id: str, spec: 
         spec = replace(spec, offer=before.offer)
         opened_at = before.opened_at
     desk = _Desk(grid, registry, Round(spec, time.monotonic()))
-    report = before
     while True:
-        changed = desk.step()
-        if changed or report is None:
-            report = RoundReport.of(round_id, desk.round, opened_at=opened_at, changed_at=datetime.now(UTC))
-            report.save(path)
+        # On disk before the first message leaves: whoever goes on with this round needs its challenge.
+        report = RoundReport.of(round_id, desk.round, opened_at=opened_at, changed_at=datetime.now(UTC))
+        report.save(path)
         if report.finished:
             break
-        time.sleep(_POLL_S)
+        while not desk.step():
+            time.sleep(_POLL_S)
     registry.close_round(spec.offer.challenge)
     return report
 

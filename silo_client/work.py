@@ -4,6 +4,7 @@ Order, and no step before the one above it: known job? -> policy -> records -> l
 upload -> receipt. Each fault becomes a code; what it was stands in the silo's own log.
 """
 
+import importlib
 import logging
 
 from llamdex_fl.envelope import Receipt
@@ -23,7 +24,7 @@ from llamdex_fl.privacy import Ledger
 from llamdex_fl.release import Offer
 from llamdex_fl.rounds import PUBLIC_TEXT, Answer, guarantee_to_text
 from llamdex_fl.schema import load_schema
-from silo_client import training, uplink
+from silo_client import uplink
 from silo_client.config import SiloConfig
 from silo_client.daemon_protocol import Reply
 from silo_client.data import read_records
@@ -62,6 +63,10 @@ class SiloWorker:
         self._jobs = JobStore(config.home / "jobs.sqlite")
         self._upload_deadline_s = upload_deadline_s
 
+    def warm_up(self) -> None:
+        """Load the trainer, so that the first round does not wait for it. Meant for a thread of its own."""
+        importlib.import_module("silo_client.training")
+
     def consider(self, offer: Offer) -> Reply:
         """Would the policy allow this offer?"""
         try:
@@ -84,12 +89,13 @@ class SiloWorker:
         receipt = self._go_on(job)
         if receipt is not None and job is not None and job.guarantee is not None:
             return self._finish(offer, receipt, job.guarantee)
+        from silo_client import training  # noqa: PLC0415 - takes seconds to import, see warm_up
+
         schema = load_schema(self._config.schema)
         authorisation = authorise(offer, load_policy(self._config.policy), schema)
         data = read_records(self._config.data, schema)
         self._jobs.accept(offer)
-        with Ledger(self._config.ledger) as ledger:
-            release = training.train(schema, data, authorisation, ledger, name=self._config.silo)
+        release = training.train(schema, data, authorisation, Ledger(self._config.ledger))
         guarantee = guarantee_to_text(release.guarantee)
         # On disk before the first byte leaves: from here on a crash resumes the upload and never trains again.
         self._jobs.trained(offer.challenge, guarantee)

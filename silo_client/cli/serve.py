@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -38,16 +39,17 @@ def serve(
 
     log = open_log(config.home)
     path = socket.absolute() if socket is not None else socket_path(config.home)
-    daemon = Daemon(home=config.home, path=path, worker=SiloWorker(config, log), log=log, group=group)
+    worker = SiloWorker(config, log)
+    daemon = Daemon(home=config.home, path=path, worker=worker, log=log, group=group)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: daemon.stop())
     ready = threading.Event()
-    announcer = threading.Thread(target=_announce, args=(ready, path), daemon=True)
-    announcer.start()
+    threading.Thread(target=_announce, args=(ready, path, worker.warm_up), daemon=True).start()
     daemon.serve(ready)
 
 
-def _announce(ready: threading.Event, path: Path) -> None:
+def _announce(ready: threading.Event, path: Path, then: Callable[[], None]) -> None:
     ready.wait()
     sys.stdout.write(f"ready {path}\n")
     sys.stdout.flush()
+    then()

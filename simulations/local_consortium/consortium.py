@@ -46,6 +46,10 @@ _FLOWER_ENVIRONMENT = {
 }
 
 
+#: Many silos share one machine here, and an expert is small: one thread each.
+_DAEMON_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
 @dataclass(kw_only=True, slots=True)
 class Timings:
     """Seconds from the start of the consortium."""
@@ -161,7 +165,9 @@ class LocalConsortium:
         self._control = FlowerControl(self.supervisor, self._flower, f"{_HOST}:{self._port}", self._environment())
         provider = self.supervisor.start("provider", [_program("llamdex-provider"), "serve", self.provider_home])
         daemons = [
-            self.supervisor.start(f"daemon-{silo}", [_program("llamdex-silo"), "serve", home], restarts=_RESTARTS)
+            self.supervisor.start(
+                f"daemon-{silo}", [_program("llamdex-silo"), "serve", home], _DAEMON_ENVIRONMENT, restarts=_RESTARTS
+            )
             for silo, home in self.silos.items()
         ]
         app = write_bundle(self._flower / "llamdex-fl")
