@@ -4,7 +4,7 @@ Each expert i answers with centred log-odds l_i(x), learned at a site whose clas
 knows of the record, apart from how common a class is at its site, is its evidence l_i(x) - clr(log p_i). The
 evidence of all is averaged, and the shares of whoever asks are put in::
 
-    l(x) = log p_asker + G * sum_i a_i (l_i(x) - clr(log p_i)) / (sum_i a_i + A)
+    l(x) = T log p_asker + (1 - T) log p_pooled + G * sum_i a_i (l_i(x) - clr(log p_i)) / (sum_i a_i + A)
     a_i  = e_i^2 / (e_i + K s_i^2)
     e_i  = n_i (1 - sum_c p_ic^2) / 2          (two classes: n+ n- / n, about the rarer class's count)
     s_i  = sigma_i / (q_i sqrt(m_i))           (the known noise of DP-SGD, counted in records)
@@ -13,9 +13,10 @@ clr subtracts the mean over classes. n_i and p_i are noisy counts that the silo 
 stand in its guarantee: nothing else is asked of a silo. a_i is the precision of an estimate whose signal grows with
 e_i while its variance is that of e_i records plus that of the mechanism: with little noise an expert counts by its
 size, with much noise by the square of it. A is the precision of "no evidence", so few or noisy experts speak
-softly; G undoes the shrinkage of single experts, which were trained with an L2 penalty.
+softly; G undoes the shrinkage of single experts, which were trained with an L2 penalty. T is below 1 because sites
+differ partly in their patients, and what shows in the features has been counted as evidence already.
 
-K, A and G were chosen by log-loss on synthetic consortia drawn from the schema (docs/adr/0004-expert-recipe.md), not
+K, A, G and T were chosen by log-loss on synthetic consortia drawn from the schema (docs/adr/0004-expert-recipe.md), not
 on any silo's records.
 """
 
@@ -35,6 +36,7 @@ __all__ = ["combine", "pooled_prior", "voices"]
 _NOISE_WEIGHT = 1.5  # K
 _SILENCE = 80.0  # A, in records
 _GAIN = 3.0  # G
+_SITE = 0.6  # T
 
 
 def combine(
@@ -65,8 +67,10 @@ def combine(
     for weight, expert in zip(weights_i, experts, strict=True):
         evidence_nC += weight * (expert.log_odds(records) - _centred_log(expert.prior))
     evidence_nC *= _GAIN / (weights_i.sum() + _SILENCE)
-    shares = pooled_prior(experts) if prior is None else _require_prior(prior, len(records), classes)
-    probabilities: NDArray[np.float64] = np.exp(log_softmax(evidence_nC + np.log(shares)))
+    pooled_C = pooled_prior(experts)
+    shares = pooled_C if prior is None else _require_prior(prior, len(records), classes)
+    log_prior = _SITE * np.log(shares) + (1.0 - _SITE) * np.log(pooled_C)
+    probabilities: NDArray[np.float64] = np.exp(log_softmax(evidence_nC + log_prior))
     return probabilities
 
 

@@ -95,6 +95,11 @@ def calibrate(mechanisms: Sequence[Mechanism], *, epsilon: float, delta: float) 
         raise _wrong("epsilon", "a number above 0", epsilon)
     if not any(isinstance(mechanism, SampledGaussian) for mechanism in mechanisms):
         raise _wrong("mechanisms", "at least one sampled_gaussian to calibrate", "none")
+    return _calibrated(tuple(mechanisms), epsilon, delta)
+
+
+@lru_cache(maxsize=64)
+def _calibrated(mechanisms: tuple[Mechanism, ...], epsilon: float, delta: float) -> tuple[Mechanism, ...]:
     low, high = _bracket(mechanisms, epsilon, delta)
     # Bisection with the fine grid: epsilon falls as noise rises, and the upper end is certified all along.
     best = certified_epsilon(_with_noise(mechanisms, high), delta)

@@ -1,0 +1,162 @@
+"""Reading a silo's private records: strictly, in bounded memory, and without ever telling a value.
+
+A file is either read whole and right, or refused with the row and the column of the first fault. Rows are counted
+as a text editor counts lines of a table without line breaks in cells: the header is row 1. An error text may leave
+the silo in a log or a bug report, so no cell's content appears in one.
+"""
+
+import csv
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from llamdex_fl.errors import RecordError
+from llamdex_fl.schema import Feature, Schema, Value
+
+__all__ = ["SiloData", "read_records"]
+
+#: Longest line, in bytes. A record of any schema here fits many times.
+_MAX_LINE_BYTES = 64 * 1024
+#: Most records that are read into memory.
+_MAX_RECORDS = 5_000_000
+#: Plain decimal numbers; not everything that float() takes (1_000, nan, Arabic-Indic digits).
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiloData:
+    """Private records. The repr tells nothing about them.
+
+    Attributes:
+        records: feature name to value; None is absent.
+        labels: each record's place in ``schema.target.labels``.
+        digest: hex SHA-256 of the file's bytes.
+    """
+
+    records: tuple[dict[str, Value], ...] = field(repr=False)
+    labels: tuple[int, ...] = field(repr=False)
+    digest: str
+
+
+def read_records(path: Path, schema: Schema) -> SiloData:
+    """Read a CSV file of records that follow a schema.
+
+    The header names every feature and the target, in any order; the schema's silo column may be there too. Cells
+    are trimmed, and an empty one is absent; the target never is.
+
+    Raises:
+        RecordError: the file is missing, empty or too large, is not UTF-8 CSV, or a row breaks the schema.
+    """
+    if not path.is_file():
+        raise RecordError(
+            f"There is no data file {path}.",
+            expected="a CSV file",
+            got="nothing",
+            next_step="mend the path in silo.toml",
+        )
+    digest = hashlib.sha256()
+    reader = csv.reader(_lines(path, digest), strict=True)
+    records: list[dict[str, Value]] = []
+    labels: list[int] = []
+    row = 1
+    try:
+        header = next(reader, None)
+        columns = _Columns(path, schema, header)
+        for row, cells in enumerate(reader, start=2):
+            record, label = columns.read(row, cells)
+            records.append(record)
+            labels.append(label)
+            if len(records) > _MAX_RECORDS:
+                raise _wrong(path, f"at most {_MAX_RECORDS} records", "more")
+    except csv.Error as error:
+        raise _wrong(path, "CSV with commas and straight double quotes", f"row {row}: broken quoting") from error
+    if not records:
+        raise _wrong(path, "at least one record below the header", "none")
+    return SiloData(records=tuple(records), labels=tuple(labels), digest=digest.hexdigest())
+
+
+def _lines(path: Path, digest: "hashlib._Hash") -> Iterator[str]:
+    """The file's lines as text, never more than one in memory, hashed on the way."""
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(_MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > _MAX_LINE_BYTES:
+                raise _wrong(path, f"lines of at most {_MAX_LINE_BYTES} bytes", f"a longer one, row {number}")
+            digest.update(line)
+            try:
+                # A byte order mark, as spreadsheets write it, is not part of the first column's name.
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise _wrong(path, "UTF-8 text", f"other bytes, row {number}") from error
+
+
+class _Columns:
+    """Knows where each column stands, and reads rows."""
+
+    def __init__(self, path: Path, schema: Schema, header: Sequence[str] | None) -> None:
+        self._path = path
+        self._target = schema.target
+        names = [name.strip() for name in header or []]
+        if not any(names):
+            raise _wrong(path, "a header with the schema's columns", "an empty file or first row")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise _wrong(path, "each column once in the header", f"more than once: {_known(twice, schema)}")
+        needed = [feature.name for feature in schema.features] + [schema.target.name]
+        missing = [name for name in needed if name not in names]
+        if missing:
+            raise _wrong(path, f"the columns {', '.join(needed)}", f"missing: {', '.join(missing)}")
+        unknown = set(names) - set(needed) - {schema.silo_column}
+        if unknown:
+            # Not named: where the header is missing, the first row's values would stand here.
+            raise _wrong(path, f"the columns {', '.join(needed)} and no other", f"{len(unknown)} unknown columns")
+        self._width = len(names)
+        self._features = [(feature, names.index(feature.name)) for feature in schema.features]
+        self._target_place = names.index(schema.target.name)
+        self._label_of = {label: index for index, label in enumerate(schema.target.labels)}
+
+    def read(self, row: int, cells: Sequence[str]) -> tuple[dict[str, Value], int]:
+        if len(cells) != self._width:
+            raise _wrong(self._path, f"{self._width} cells a row", f"{len(cells)} cells in row {row}")
+        record = {feature.name: self._value(row, feature, cells[place].strip()) for feature, place in self._features}
+        label = self._label_of.get(cells[self._target_place].strip())
+        if label is None:
+            raise self._bad_cell(row, self._target.name, "one of " + ", ".join(self._target.labels))
+        return record, label
+
+    def _value(self, row: int, feature: Feature, text: str) -> Value:
+        if not text:
+            return None
+        if feature.is_category:
+            value: Value = text
+        elif not _NUMBER.fullmatch(text):
+            raise self._bad_cell(row, feature.name, feature.expected())
+        else:
+            number = float(text)
+            value = int(number) if feature.kind == "integer" and number.is_integer() else number
+        if not feature.contains(value):
+            raise self._bad_cell(row, feature.name, feature.expected())
+        return value
+
+    def _bad_cell(self, row: int, column: str, expected: str) -> RecordError:
+        return RecordError(
+            f"{self._path}: row {row}, column {column} breaks the schema.",
+            expected=expected,
+            got="another value (not shown: it may be private)",
+            next_step="mend this cell, or empty it where the value is unknown",
+        )
+
+
+def _known(names: Sequence[str], schema: Schema) -> str:
+    """Names from a header that may be shown, because the schema has them too."""
+    public = {feature.name for feature in schema.features} | {schema.target.name, schema.silo_column}
+    return ", ".join(name if name in public else "a name that the schema does not have" for name in names)
+
+
+def _wrong(path: Path, expected: str, got: str) -> RecordError:
+    return RecordError(
+        f"{path} cannot be read as records.", expected=expected, got=got, next_step="mend the file; nothing was used"
+    )

@@ -1,0 +1,253 @@
+"""Training an expert on private records under differential privacy.
+
+Order, and no step before the one above it: the recipe's mechanisms are fixed and calibrated from public numbers
+alone; the ledger's entry is on the disk; the noisy class counts; DP-SGD; the entry is finished; the release. Two
+mechanisms read the records, ``_noisy_counts`` and ``_dp_sgd``, and all that leaves is computed from their output.
+
+DP-SGD is Opacus's, with true Poisson sampling and noise from the operating system. What Opacus makes easy to get
+wrong (see docs/adr/0004-expert-recipe.md) is absent here by construction: no clip scheduler, no ghost mode, no memory
+manager, no seed, no data loader; the number of steps is planned and not derived, and an empty batch is a step.
+
+Nothing here logs, and no number computed from records stands in an error. Legend: n records, C classes, D codes.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from opacus.grad_sample import GradSampleModule
+from opacus.optimizers import DPOptimizer
+from torch.nn import Linear
+from torch.nn.functional import cross_entropy
+
+from llamdex_fl.errors import PolicyError
+from llamdex_fl.experts import THERMOMETER_LINEAR, encode
+from llamdex_fl.privacy import (
+    DataSetId,
+    Guarantee,
+    LaplaceCounts,
+    Ledger,
+    SampledGaussian,
+    Spending,
+    calibrate,
+    certify,
+)
+from llamdex_fl.release import Release
+from llamdex_fl.schema import Schema
+from silo_client.data import SiloData
+from silo_client.noise import NoiseSource, SecureNoise, gaussians, laplaces
+from silo_client.policy import Authorisation
+
+__all__ = ["Recipe", "train"]
+
+#: Told after each step: steps done, steps planned. Both are public.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How an expert is trained. Every number is public, chosen on synthetic records: docs/adr/0004-expert-recipe.md.
+
+    Attributes:
+        counts_share: share of epsilon that the class counts get; the composition is then calibrated as a whole.
+        sampling_rate: each record's chance to be in a batch, independently in every step.
+        steps: DP-SGD steps.
+        max_grad_norm: bound on the length of one record's gradient over all weights.
+        learning_rate: of plain SGD on the mean gradient.
+        l2_records: strength of the L2 penalty, divided by the noisy number of records.
+        constant: value of the constant code through which the bias is learned.
+        least_records: the noisy number of records is taken to be at least this.
+    """
+
+    counts_share: float = 0.2
+    sampling_rate: float = 0.5
+    steps: int = 60
+    max_grad_norm: float = math.sqrt(2.0)
+    learning_rate: float = 0.3
+    l2_records: float = 20.0
+    constant: float = 0.5
+    least_records: float = 20.0
+
+
+def train(  # noqa: PLR0913 - the last three are for tests, simulations and displays
+    schema: Schema,
+    data: SiloData,
+    authorisation: Authorisation,
+    ledger: Ledger,
+    *,
+    recipe: Recipe | None = None,
+    noise: NoiseSource | None = None,
+    progress: Progress | None = None,
+) -> Release:
+    """Train an expert for an offer that the policy allowed, and account for it.
+
+    Args:
+        schema: what the records mean.
+        data: the private records.
+        authorisation: from ``silo_client.policy.authorise``.
+        ledger: the silo's ledger.
+        recipe: public settings; None for the defaults.
+        noise: only for tests and simulations; None takes the operating system's generator.
+        progress: called after each step.
+
+    Returns:
+        The release: ``weight`` [C, D], ``bias`` [C], ``class_counts`` [C] and their guarantee.
+
+    Raises:
+        PolicyError: there are more records than the policy's public bound, or the offer is for something else.
+        BudgetSpentError: the ledger refuses; no record was used.
+        LedgerError: the ledger cannot be used; no record was used.
+        InputError: epsilon and delta cannot be met by this recipe.
+    """
+    recipe = Recipe() if recipe is None else recipe
+    noise = SecureNoise() if noise is None else noise
+    _require_fit(schema, data, authorisation)
+    counts, steps, guarantee = _plan(authorisation, recipe)
+    entry = ledger.begin(
+        Spending(
+            data_set=DataSetId(digest=data.digest, name=authorisation.data_set),
+            mechanisms=guarantee.mechanisms,
+            purpose=authorisation.offer.purpose,
+            schema_digest=schema.digest(),
+            reference=authorisation.offer.challenge,
+        ),
+        budget=authorisation.budget,
+    )
+    labels_n = np.array(data.labels, np.int64)
+    counts_C = _noisy_counts(labels_n, len(schema.target.labels), counts, noise)
+    codes_nD = encode(schema, data.records).astype(np.float64)
+    weight_CD, bias_C = _dp_sgd(codes_nD, labels_n, counts_C, steps, recipe, noise, progress)
+    ledger.finish(entry)
+    return Release(
+        schema_digest=schema.digest(),
+        architecture=THERMOMETER_LINEAR,
+        tensors={
+            "weight": weight_CD.astype(np.float32),
+            "bias": bias_C.astype(np.float32),
+            "class_counts": counts_C.astype(np.float32),
+        },
+        guarantee=guarantee,
+    )
+
+
+def _require_fit(schema: Schema, data: SiloData, authorisation: Authorisation) -> None:
+    if len(data.records) > authorisation.record_bound:
+        raise PolicyError(
+            "The data set is larger than the policy's public bound, so its delta would not hold.",
+            expected=f"at most {authorisation.record_bound} records",
+            got="more",
+            next_step="raise record_bound in policy.toml, and lower delta below 1 / record_bound",
+        )
+    offer = authorisation.offer
+    if (offer.schema_digest, offer.architecture) != (schema.digest(), THERMOMETER_LINEAR):
+        raise PolicyError(
+            "The offer is for something that is not trained here.",
+            expected=f"{THERMOMETER_LINEAR} for the schema {schema.digest()}",
+            got=f"{offer.architecture[:80]} for {offer.schema_digest[:80]}",
+            next_step="offer what the silo's policy lists",
+        )
+
+
+def _plan(authorisation: Authorisation, recipe: Recipe) -> tuple[LaplaceCounts, SampledGaussian, Guarantee]:
+    """Both mechanisms, with as little noise as the offer's epsilon allows. No record is looked at."""
+    offer = authorisation.offer
+    counts = LaplaceCounts(epsilon=recipe.counts_share * offer.epsilon)
+    rough = SampledGaussian(
+        sampling_rate=recipe.sampling_rate,
+        noise_multiplier=1.0,
+        steps=recipe.steps,
+        max_grad_norm=recipe.max_grad_norm,
+    )
+    guarantee = certify(calibrate([counts, rough], epsilon=offer.epsilon, delta=offer.delta), offer.delta)
+    steps = next(m for m in guarantee.mechanisms if isinstance(m, SampledGaussian))
+    return counts, steps, guarantee
+
+
+def _noisy_counts(
+    labels_n: NDArray[np.int64], classes: int, mechanism: LaplaceCounts, noise: NoiseSource
+) -> NDArray[np.float64]:
+    """The number of records of each class, with Laplace noise, as whole numbers.
+
+    Rounding hides the noise's floating-point grid. A count below the noise's own scale says only "few", and its
+    logarithm would say far more, so that is the least.
+    """
+    scale = 1.0 / mechanism.epsilon
+    exact_C = np.bincount(labels_n, minlength=classes).astype(np.float64)
+    noisy_C = np.rint(exact_C + laplaces(noise, classes, scale))
+    return np.maximum(noisy_C, math.ceil(scale))
+
+
+def _dp_sgd(  # noqa: PLR0913, PLR0917 - the inputs of one algorithm, all of them needed
+    codes_nD: NDArray[np.float64],
+    labels_n: NDArray[np.int64],
+    counts_C: NDArray[np.float64],
+    mechanism: SampledGaussian,
+    recipe: Recipe,
+    noise: NoiseSource,
+    progress: Progress | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Softmax regression by DP-SGD; the mean of its weights over the steps, later steps counting more.
+
+    Training starts from the noisy prior, so the weights need to learn only what distinguishes records. Everything
+    but ``codes_nD`` and ``labels_n`` is public or released: the expected batch size is the noisy one.
+    """
+    records = max(float(counts_C.sum()), recipe.least_records)
+    inputs = torch.from_numpy(np.column_stack([codes_nD, np.full(len(codes_nD), recipe.constant)]))
+    targets = torch.from_numpy(labels_n)
+    prior_C = np.log(counts_C / counts_C.sum())
+    offset = torch.from_numpy(prior_C)
+    layer = Linear(inputs.shape[1], len(counts_C), bias=False, dtype=torch.float64)
+    torch.nn.init.zeros_(layer.weight)
+    # The loss is a sum, so a record's gradient does not depend on who else is in the batch.
+    model = GradSampleModule(layer, loss_reduction="sum")
+    optimizer = _SecureDPOptimizer(
+        torch.optim.SGD(layer.parameters(), lr=recipe.learning_rate, weight_decay=recipe.l2_records / records),
+        mechanism=mechanism,
+        expected_batch_size=mechanism.sampling_rate * records,
+        noise=noise,
+    )
+    mean = torch.zeros_like(layer.weight, requires_grad=False)
+    for step in range(mechanism.steps):
+        chosen = torch.from_numpy(noise.uniforms(len(labels_n)) < mechanism.sampling_rate)
+        optimizer.zero_grad()
+        # Torch fires the backward hook in which Opacus sees a batch only where its inputs ask for a gradient.
+        batch = inputs[chosen].requires_grad_()
+        cross_entropy(model(batch) + offset, targets[chosen], reduction="sum").backward()  # type: ignore[no-untyped-call] # torch's own
+        optimizer.step()
+        mean += (step + 1) * layer.weight.detach()
+        if progress is not None:
+            progress(step + 1, mechanism.steps)
+    mean /= mechanism.steps * (mechanism.steps + 1) / 2
+    learned = mean.numpy()
+    return learned[:, :-1], learned[:, -1] * recipe.constant + prior_C
+
+
+class _SecureDPOptimizer(DPOptimizer):  # type: ignore[misc] # opacus is untyped
+    """Opacus's optimizer with noise from our own source: its secure mode needs a package that no longer builds."""
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        *,
+        mechanism: SampledGaussian,
+        expected_batch_size: float,
+        noise: NoiseSource,
+    ) -> None:
+        super().__init__(
+            optimizer,
+            noise_multiplier=mechanism.noise_multiplier,
+            max_grad_norm=mechanism.max_grad_norm,
+            expected_batch_size=expected_batch_size,
+            loss_reduction="mean",
+        )
+        self._noise = noise
+
+    def add_noise(self) -> None:
+        for parameter in self.params:
+            summed: Any = parameter.summed_grad
+            drawn = gaussians(self._noise, tuple(summed.shape), self.noise_multiplier * self.max_grad_norm)
+            parameter.grad = (summed + torch.from_numpy(drawn).to(summed.dtype)).view_as(parameter)

@@ -1,0 +1,152 @@
+"""What a consortium is worth: each silo's expert alone, all experts assembled, and the pooled table.
+
+The real path of a silo is taken, from the CSV file to the release: strict reading, policy, ledger, Opacus, PLD.
+Only the noise comes from a seed, so that the figures can be made again. A seed fixes the held-out records and the
+noise; held-out records are used for the figures and for nothing else.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from llamdex_fl.experts import THERMOMETER_LINEAR, Expert, combine
+from llamdex_fl.privacy import Budget, Guarantee, Ledger
+from llamdex_fl.release import Offer, Release
+from llamdex_fl.schema import Schema, load_library_schema
+from silo_client.data import read_records
+from silo_client.policy import DEFAULT_PURPOSE, Policy, authorise
+from silo_client.training import train
+from simulations.datasets import LabelledRecord, load_heart, split, titanic_silos, write_silo_csv
+from simulations.seeded_noise import SeededNoise
+
+__all__ = ["DOMAINS", "Figures", "SeedResult", "auc", "run_seed"]
+
+#: Name of a library schema to the records of each silo.
+DOMAINS: Mapping[str, Callable[[], Mapping[str, Sequence[LabelledRecord]]]] = {
+    "heart": load_heart,
+    "titanic": titanic_silos,
+}
+_RECORD_BOUND = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figures:
+    """Share of right answers, and the area under the ROC curve, on the held-out records of all silos."""
+
+    accuracy: float
+    auc: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeedResult:
+    """One seed's figures.
+
+    Attributes:
+        alone: each silo's expert by itself, as it would answer without a consortium.
+        assembled: all experts, the asker's silo known.
+        assembled_unknown: all experts, the asker's silo unknown.
+        pooled: one expert trained on all silos' records, under the same guarantee.
+        majority_rate: share of the commonest class.
+    """
+
+    seed: int
+    epsilon: float
+    alone: Mapping[str, Figures]
+    assembled: Figures
+    assembled_unknown: Figures
+    pooled: Figures
+    majority_rate: float
+
+
+def run_seed(domain: str, seed: int, *, epsilon: float = 1.0, delta: float = 1e-4) -> SeedResult:
+    """Train and score a whole consortium.
+
+    Args:
+        domain: a key of ``DOMAINS``.
+        seed: fixes the held-out records and the noise.
+        epsilon: what each silo's release may cost.
+        delta: of each guarantee.
+
+    Raises:
+        ArtefactError: the data is not there.
+    """
+    schema = load_library_schema(domain)
+    splits = {silo: split(records, seed) for silo, records in DOMAINS[domain]().items()}
+    held_out = [record for part in splits.values() for record in part.held_out]
+    asker_n = np.repeat(np.arange(len(splits)), [len(part.held_out) for part in splits.values()])
+    labels_n = np.array([record.label for record in held_out])
+    records = [record.features for record in held_out]
+    budget = Budget(epsilon=epsilon, delta=delta)
+    releases = [_train(schema, part.train, budget, (seed, number)) for number, part in enumerate(splits.values())]
+    everything = [record for part in splits.values() for record in part.train]
+    pooled = _train(schema, everything, budget, (seed, len(splits)))
+    experts = [Expert.from_tensors(schema, release.tensors) for release in releases]
+    guarantees: list[Guarantee] = [release.guarantee for release in releases]
+    priors_nC = np.array([expert.prior for expert in experts])[asker_n]
+    return SeedResult(
+        seed=seed,
+        epsilon=max(guarantee.epsilon for guarantee in guarantees),
+        alone={
+            silo: _figures(expert.predict_proba(records), labels_n)
+            for silo, expert in zip(splits, experts, strict=True)
+        },
+        assembled=_figures(combine(experts, guarantees, records, priors_nC), labels_n),
+        assembled_unknown=_figures(combine(experts, guarantees, records), labels_n),
+        pooled=_figures(Expert.from_tensors(schema, pooled.tensors).predict_proba(records), labels_n),
+        majority_rate=float(np.bincount(labels_n).max() / len(labels_n)),
+    )
+
+
+def auc(scores_n: NDArray[np.float64], positive_n: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve: the share of pairs in the right order (Mann and Whitney), ties counting half."""
+    positives = int(positive_n.sum())
+    negatives = len(positive_n) - positives
+    above = float(rankdata(scores_n)[positive_n].sum()) - positives * (positives + 1) / 2
+    return above / (positives * negatives)
+
+
+def _figures(probabilities_nC: NDArray[np.float64], labels_n: NDArray[np.int64]) -> Figures:
+    classes = range(probabilities_nC.shape[1])
+    one_against_rest = [auc(probabilities_nC[:, c], labels_n == c) for c in classes if (labels_n == c).sum() > 0]
+    return Figures(
+        accuracy=float((probabilities_nC.argmax(axis=1) == labels_n).mean()), auc=float(np.mean(one_against_rest))
+    )
+
+
+def _train(schema: Schema, records: Sequence[LabelledRecord], budget: Budget, seed: tuple[int, int]) -> Release:
+    offer = Offer(
+        provider="provider",
+        purpose=DEFAULT_PURPOSE,
+        schema_digest=schema.digest(),
+        architecture=THERMOMETER_LINEAR,
+        base_model_digest="0" * 64,
+        epsilon=budget.epsilon,
+        delta=budget.delta,
+        challenge="0" * 64,
+    )
+    policy = Policy(
+        data_set="records",
+        schemas=(offer.schema_digest,),
+        providers=(offer.provider,),
+        purposes=(offer.purpose,),
+        architectures=(offer.architecture,),
+        record_bound=_RECORD_BOUND,
+        release_epsilon=budget.epsilon,
+        lifetime_epsilon=budget.epsilon,
+        delta=budget.delta,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "records.csv"
+        write_silo_csv(path, schema, records)
+        return train(
+            schema,
+            read_records(path, schema),
+            authorise(offer, policy, schema),
+            Ledger(Path(folder) / "ledger.sqlite"),
+            noise=SeededNoise(np.random.SeedSequence(seed).generate_state(1)[0]),
+        )
