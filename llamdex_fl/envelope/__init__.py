@@ -15,6 +15,7 @@ from llamdex_fl.envelope.certificates import (
     spki_digest,
 )
 from llamdex_fl.envelope.dsse import SignedEnvelope, sign
+from llamdex_fl.envelope.enrolment import EnrolmentReply, EnrolmentRequest
 from llamdex_fl.envelope.keyring import (
     Keyring,
     Member,
@@ -54,6 +55,8 @@ __all__ = [
     "ChunkOpener",
     "Committed",
     "DocumentError",
+    "EnrolmentReply",
+    "EnrolmentRequest",
     "Header",
     "Keyring",
     "Member",

@@ -133,6 +133,16 @@ class Receipt:
         """Hex hash of the log's leaf."""
         return merkle.leaf_hash(self.envelope.payload).hex()
 
+    @property
+    def release_id(self) -> str:
+        """Hex; names the release that was accepted."""
+        return self.body.release_id
+
+    @property
+    def artefact_digest(self) -> str:
+        """Hex SHA-256 of the safetensors file that was accepted."""
+        return self.body.artefact_digest
+
     @classmethod
     def make(cls, body: ReceiptBody, leaves: Sequence[bytes], now: datetime, key: SigningKey) -> "Receipt":
         """Sign a receipt, and the head of the log that it is the last leaf of.

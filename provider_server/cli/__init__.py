@@ -1,6 +1,6 @@
 """The program ``llamdex-provider``: one module a group of commands, each registered in ``app``."""
 
-from provider_server.cli import rounds
+from provider_server.cli import custody, rounds
 from provider_server.cli.main import main
 
-__all__ = ["main", "rounds"]
+__all__ = ["custody", "main", "rounds"]

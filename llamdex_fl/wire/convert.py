@@ -1,0 +1,267 @@
+"""The one place that turns messages into domain values and back.
+
+Messages come from elsewhere: sizes of ids, digests and keys are checked here, meaning and signatures later.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from llamdex_fl.envelope import (
+    CHUNK_SIZE,
+    TAG_SIZE,
+    Chunk,
+    Committed,
+    DocumentError,
+    Header,
+    Progress,
+    Receipt,
+    Session,
+    Signature,
+    SignedEnvelope,
+    VerifyKey,
+    Wish,
+)
+from llamdex_fl.wire.v1 import envelope_pb2, upload_service_pb2
+
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "begin_request",
+    "begin_response",
+    "chunk_request",
+    "commit_request",
+    "commit_response",
+    "header_request",
+    "read_begin_request",
+    "read_begin_response",
+    "read_commit_request",
+    "read_commit_response",
+    "read_status_request",
+    "read_status_response",
+    "read_upload_request",
+    "read_upload_response",
+    "status_request",
+    "status_response",
+    "upload_response",
+]
+
+#: No message is larger; both ends set it as gRPC's limit.
+MAX_MESSAGE_BYTES = 512 * 1024
+
+_UPLOAD_ID_BYTES = 16
+_DIGEST_BYTES = 32
+_SIGNATURES_LIMIT = 8
+_PROOF_LIMIT = 128
+_WRAPPED_LIMIT = 4096
+_STATUS = {
+    "open": upload_service_pb2.UPLOAD_STATUS_OPEN,
+    "bound": upload_service_pb2.UPLOAD_STATUS_BOUND,
+    "committed": upload_service_pb2.UPLOAD_STATUS_COMMITTED,
+    "burned": upload_service_pb2.UPLOAD_STATUS_BURNED,
+}
+
+
+def begin_request(wish: Wish) -> upload_service_pb2.BeginUploadRequest:
+    """Write a wish."""
+    return upload_service_pb2.BeginUploadRequest(
+        round_challenge=bytes.fromhex(wish.round_challenge),
+        plaintext_length=wish.plaintext_length,
+        known_tree_size=wish.known_tree_size,
+    )
+
+
+def read_begin_request(message: upload_service_pb2.BeginUploadRequest) -> Wish:
+    """Read a wish."""
+    return Wish(
+        round_challenge=_hex(message.round_challenge, _DIGEST_BYTES, "round_challenge"),
+        plaintext_length=message.plaintext_length,
+        known_tree_size=message.known_tree_size,
+    )
+
+
+def begin_response(session: Session) -> upload_service_pb2.BeginUploadResponse:
+    """Write a session."""
+    message = upload_service_pb2.BeginUploadResponse(
+        upload_id=bytes.fromhex(session.upload_id),
+        challenge=bytes.fromhex(session.challenge),
+        suite=session.suite,
+        recipient_keyid=session.recipient_keyid,
+        max_plaintext_bytes=session.max_plaintext_bytes,
+        tree_head=_envelope(session.tree_head),
+        consistency_proof=session.consistency,
+    )
+    message.expires_at.FromDatetime(session.expires_at)
+    return message
+
+
+def read_begin_response(message: upload_service_pb2.BeginUploadResponse) -> Session:
+    """Read a session."""
+    try:
+        expires_at = message.expires_at.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise _wrong("expires_at", "a time") from error
+    return Session(
+        upload_id=_hex(message.upload_id, _UPLOAD_ID_BYTES, "upload_id"),
+        challenge=_hex(message.challenge, _DIGEST_BYTES, "challenge"),
+        expires_at=_whole_seconds(expires_at),
+        suite=message.suite,
+        recipient_keyid=message.recipient_keyid,
+        max_plaintext_bytes=message.max_plaintext_bytes,
+        tree_head=_read_envelope(message.tree_head),
+        consistency=_proof(message.consistency_proof),
+    )
+
+
+def header_request(header: Header) -> upload_service_pb2.UploadExpertRequest:
+    """Write a stream's header."""
+    return upload_service_pb2.UploadExpertRequest(
+        header=upload_service_pb2.UploadHeader(
+            upload_id=bytes.fromhex(header.upload_id),
+            statement=_envelope(header.statement),
+            wrapped_key=header.wrapped,
+        )
+    )
+
+
+def chunk_request(chunk: Chunk) -> upload_service_pb2.UploadExpertRequest:
+    """Write a chunk."""
+    return upload_service_pb2.UploadExpertRequest(
+        chunk=upload_service_pb2.UploadChunk(index=chunk.index, ciphertext=chunk.ciphertext)
+    )
+
+
+def read_upload_request(message: upload_service_pb2.UploadExpertRequest) -> Header | Chunk:
+    """Read a part of a stream."""
+    part = message.WhichOneof("part")
+    if part == "header":
+        header = message.header
+        if len(header.wrapped_key) > _WRAPPED_LIMIT:
+            raise _wrong("wrapped_key", f"at most {_WRAPPED_LIMIT} bytes")
+        return Header(
+            upload_id=_hex(header.upload_id, _UPLOAD_ID_BYTES, "upload_id"),
+            statement=_read_envelope(header.statement),
+            wrapped=header.wrapped_key,
+        )
+    if part == "chunk":
+        if len(message.chunk.ciphertext) > CHUNK_SIZE + TAG_SIZE:
+            raise _wrong("ciphertext", f"at most {CHUNK_SIZE + TAG_SIZE} bytes")
+        return Chunk(message.chunk.index, message.chunk.ciphertext)
+    raise _wrong("part", "a header or a chunk")
+
+
+def upload_response(next_index: int) -> upload_service_pb2.UploadExpertResponse:
+    """Write how far a stream came."""
+    return upload_service_pb2.UploadExpertResponse(next_index=next_index)
+
+
+def read_upload_response(message: upload_service_pb2.UploadExpertResponse) -> int:
+    """Read how far a stream came."""
+    return int(message.next_index)
+
+
+def commit_request(
+    upload_id: str, statement_digest: bytes, known_tree_size: int
+) -> upload_service_pb2.CommitUploadRequest:
+    """Write a commit."""
+    return upload_service_pb2.CommitUploadRequest(
+        upload_id=bytes.fromhex(upload_id), statement_digest=statement_digest, known_tree_size=known_tree_size
+    )
+
+
+def read_commit_request(message: upload_service_pb2.CommitUploadRequest) -> tuple[str, str, int]:
+    """Read a commit: upload id, statement digest (both hex), known tree size."""
+    return (
+        _hex(message.upload_id, _UPLOAD_ID_BYTES, "upload_id"),
+        _hex(message.statement_digest, _DIGEST_BYTES, "statement_digest"),
+        message.known_tree_size,
+    )
+
+
+def commit_response(committed: Committed) -> upload_service_pb2.CommitUploadResponse:
+    """Write a receipt."""
+    receipt = committed.receipt
+    return upload_service_pb2.CommitUploadResponse(
+        receipt=envelope_pb2.Receipt(
+            envelope=_envelope(receipt.envelope),
+            inclusion_proof=receipt.proof,
+            tree_head=_envelope(receipt.tree_head.envelope),
+        ),
+        consistency_proof=committed.consistency,
+    )
+
+
+def read_commit_response(message: upload_service_pb2.CommitUploadResponse, key: VerifyKey) -> Committed:
+    """Read a receipt and verify its signatures and inclusion proof with the provider's key.
+
+    Raises:
+        ReceiptError: it does not verify.
+    """
+    receipt = Receipt.verified(
+        _read_envelope(message.receipt.envelope),
+        _proof(message.receipt.inclusion_proof),
+        _read_envelope(message.receipt.tree_head),
+        key,
+    )
+    return Committed(receipt=receipt, consistency=_proof(message.consistency_proof))
+
+
+def status_request(upload_id: str) -> upload_service_pb2.GetUploadStatusRequest:
+    """Write a question for a session's progress."""
+    return upload_service_pb2.GetUploadStatusRequest(upload_id=bytes.fromhex(upload_id))
+
+
+def read_status_request(message: upload_service_pb2.GetUploadStatusRequest) -> str:
+    """Read whose progress is asked for."""
+    return _hex(message.upload_id, _UPLOAD_ID_BYTES, "upload_id")
+
+
+def status_response(progress: Progress) -> upload_service_pb2.GetUploadStatusResponse:
+    """Write a session's progress."""
+    return upload_service_pb2.GetUploadStatusResponse(
+        status=_STATUS[progress.status],
+        next_index=progress.next_index,
+    )
+
+
+def read_status_response(message: upload_service_pb2.GetUploadStatusResponse) -> Progress:
+    """Read a session's progress."""
+    for word, value in _STATUS.items():
+        if value == message.status:
+            return Progress(status=word, next_index=message.next_index)
+    raise _wrong("status", "a known status")
+
+
+def _envelope(envelope: SignedEnvelope) -> envelope_pb2.SignedEnvelope:
+    return envelope_pb2.SignedEnvelope(
+        payload_type=envelope.payload_type,
+        payload=envelope.payload,
+        signatures=[envelope_pb2.Signature(keyid=s.keyid, sig=s.sig) for s in envelope.signatures],
+    )
+
+
+def _read_envelope(message: envelope_pb2.SignedEnvelope) -> SignedEnvelope:
+    if len(message.signatures) > _SIGNATURES_LIMIT:
+        raise _wrong("signatures", f"at most {_SIGNATURES_LIMIT}")
+    return SignedEnvelope(
+        message.payload_type, message.payload, tuple(Signature(s.keyid, s.sig) for s in message.signatures)
+    )
+
+
+def _proof(nodes: Iterable[bytes]) -> tuple[bytes, ...]:
+    proof = tuple(nodes)
+    if len(proof) > _PROOF_LIMIT or any(len(node) != _DIGEST_BYTES for node in proof):
+        raise _wrong("a proof", f"at most {_PROOF_LIMIT} hashes of {_DIGEST_BYTES} bytes")
+    return proof
+
+
+def _hex(value: bytes, size: int, name: str) -> str:
+    if len(value) != size:
+        raise _wrong(name, f"{size} bytes")
+    return value.hex()
+
+
+def _whole_seconds(moment: datetime) -> datetime:
+    return moment.replace(microsecond=0)
+
+
+def _wrong(name: str, expected: str) -> DocumentError:
+    return DocumentError(f"The message's {name} is wrong.", expected=expected, got="something else")

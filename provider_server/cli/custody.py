@@ -1,0 +1,165 @@
+"""The provider's commands for the custody of releases: init, add-schema, enrol, revoke, serve, releases."""
+
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from llamdex_fl import console
+from provider_server.cli.main import app
+from provider_server.config import load_provider_config
+
+__all__ = ["add_schema", "enrol", "init", "releases", "revoke", "serve"]
+
+Home = Annotated[Path, typer.Argument(help="The provider's directory.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+RootKeys = Annotated[
+    Path | None, typer.Option(help="Directory of the root's private keys, if they were moved away from HOME/root.")
+]
+
+
+@app.command()
+def init(  # noqa: PLR0913 - each is an option
+    home: Home,
+    *,
+    provider: Annotated[str, typer.Option("--id", help="The provider's id: lower-case letters, digits, hyphens.")],
+    trust_domain: Annotated[str, typer.Option(help="The consortium's name, like a DNS name.")],
+    address: Annotated[str, typer.Option(help="host:port of the upload service.")] = "127.0.0.1:18443",
+    root_keys: Annotated[int, typer.Option(help="How many root keys to make.")] = 1,
+    root_threshold: Annotated[int, typer.Option(help="How many of them must sign the keyring.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Make a provider: the consortium's root and CA, the provider's keys, and a keyring without silos.
+
+    Prints the root's fingerprint. Tell it to every silo by another way than the network. Once silos are enrolled,
+    move HOME/root to a machine without a network.
+    """
+    from provider_server.setup import init_provider  # noqa: PLC0415 - keeps --help fast
+
+    fingerprint = init_provider(
+        home,
+        provider=provider,
+        trust_domain=trust_domain,
+        address=address,
+        root_keys=root_keys,
+        root_threshold=root_threshold,
+    )
+    if as_json:
+        console.print_json({"root_fingerprint": fingerprint})
+    else:
+        console.stdout.print(f"root fingerprint {fingerprint}", soft_wrap=True, highlight=False)
+
+
+@app.command("add-schema")
+def add_schema(home: Home, schemas: Annotated[list[Path], typer.Argument(help="Schema files (JSON).")]) -> None:
+    """Serve a domain: only experts for known schemas are accepted."""
+    from llamdex_fl.schema import load_schema  # noqa: PLC0415 - keeps --help fast
+    from provider_server.setup import add_schema as add  # noqa: PLC0415 - keeps --help fast
+
+    for path in [add(home, load_schema(path)) for path in schemas]:
+        console.stdout.print(str(path), soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command()
+def enrol(
+    home: Home,
+    requests: Annotated[list[Path] | None, typer.Argument(help="enrolment-request.json of one or more silos.")] = None,
+    *,
+    root_keys_from: RootKeys = None,
+    as_json: AsJson = False,
+) -> None:
+    """Enrol silos: sign their certificates and a new keyring, and write HOME/replies/SILO.json for each.
+
+    Make sure by another way that each request is from the silo it names. Without requests, the keyring is renewed.
+    """
+    from provider_server.setup import enrol as enrol_silos  # noqa: PLC0415 - keeps --help fast
+    from provider_server.setup import root_fingerprint  # noqa: PLC0415 - keeps --help fast
+
+    replies = enrol_silos(home, requests or [], root_keys=root_keys_from)
+    if as_json:
+        console.print_json(
+            {"replies": {path.stem: str(path) for path in replies}, "root_fingerprint": root_fingerprint(home)}
+        )
+    else:
+        for path in replies:
+            console.stdout.print(f"reply for {path.stem}: {path}", soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command()
+def revoke(
+    home: Home,
+    silo: Annotated[str, typer.Argument(help="The silo's id.")],
+    *,
+    root_keys_from: RootKeys = None,
+) -> None:
+    """Revoke a silo's keys, for good; a running provider refuses it from its next call on."""
+    from provider_server.setup import revoke as revoke_silo  # noqa: PLC0415 - keeps --help fast
+
+    keyring = revoke_silo(home, silo, root_keys=root_keys_from)
+    console.stdout.print(f"revoked {silo} in keyring version {keyring.version}", highlight=False)
+
+
+@app.command()
+def serve(
+    home: Home,
+    *,
+    verbose: Annotated[bool, typer.Option(help="Log every accepted upload, not refusals and faults only.")] = False,
+) -> None:
+    """Run the upload service, which takes sealed experts from enrolled silos.
+
+    Prints "ready ADDRESS" once it listens, and runs until it is stopped (Ctrl-C or SIGTERM).
+    """
+    from llamdex_fl.experts import tensor_shapes  # noqa: PLC0415 - keeps --help fast
+    from llamdex_fl.privacy import certified_epsilon  # noqa: PLC0415 - keeps --help fast
+    from provider_server.desk import Checks  # noqa: PLC0415 - keeps --help fast
+    from provider_server.server import serve as run  # noqa: PLC0415 - keeps --help fast
+
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+
+    def ready(address: str) -> None:
+        sys.stdout.write(f"ready {address}\n")
+        sys.stdout.flush()
+
+    checks = Checks(tensor_shapes=tensor_shapes, certify_epsilon=certified_epsilon)
+    run(load_provider_config(home), checks, ready=ready)
+
+
+@app.command()
+def releases(
+    home: Home,
+    *,
+    schema: Annotated[str | None, typer.Option(help="Only of the schema with this digest.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the experts that were accepted: whose, under which guarantee, and whether they may speak."""
+    from provider_server.registry import Registry, ReleaseRecord  # noqa: PLC0415 - keeps --help fast
+
+    def document(record: ReleaseRecord) -> dict[str, Any]:
+        return {**asdict(record), "accepted_at": record.accepted_at.isoformat()}
+
+    with Registry(load_provider_config(home).registry) as registry:
+        records = registry.releases(schema)
+    if as_json:
+        console.print_json([document(record) for record in records])
+        return
+    table = Table("release", "silo", "architecture", "epsilon", "delta", "accepted", "status", "reason")
+    for record in records:
+        table.add_row(
+            record.release_id[:16],
+            record.silo,
+            record.architecture,
+            f"{record.guarantee.epsilon:.4g}",
+            f"{record.guarantee.delta:.2g}",
+            f"{record.accepted_at:%Y-%m-%d %H:%M:%S}",
+            record.status,
+            record.reason,
+        )
+    console.stdout.print(table)

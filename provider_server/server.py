@@ -1,0 +1,115 @@
+"""Build and run the upload service: mTLS, gRPC's own limits, health, shutdown."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from llamdex_fl.envelope import Passphrase
+from llamdex_fl.errors import PortInUseError
+from llamdex_fl.wire.convert import MAX_MESSAGE_BYTES
+from provider_server.config import Limits, ProviderConfig
+from provider_server.desk import Checks, Desk
+from provider_server.guard import Guard
+from provider_server.keys import load_provider_keys
+from provider_server.registry import Registry
+from provider_server.services import UploadService, add_to_server
+
+__all__ = ["serve"]
+
+_LOG = logging.getLogger(__name__)
+_GRACE_SECONDS = 5.0
+_IDENTITY_ONLY = 1
+
+
+def serve(
+    config: ProviderConfig,
+    checks: Checks,
+    *,
+    ready: Callable[[str], None],
+    passphrase: Passphrase | None = None,
+) -> None:
+    """Run the upload service until SIGTERM or SIGINT.
+
+    Args:
+        config: the provider's.
+        checks: what the desk needs from the learning column.
+        ready: called once with the address that is listened on.
+        passphrase: of the private keys.
+
+    Raises:
+        PortInUseError: another process holds the address.
+        ConfigError, KeyringError: the provider's home is not complete.
+    """
+    with Registry(config.registry) as registry:
+        keys = load_provider_keys(config, passphrase)
+        desk = Desk(config, registry, keys, checks)
+        desk.review()
+        asyncio.run(_run(desk, (keys.tls_key, keys.tls_certificate), ready))
+
+
+async def _run(desk: Desk, tls: tuple[bytes, bytes], ready: Callable[[str], None]) -> None:
+    config = desk.config
+    server = grpc.aio.server(
+        interceptors=[Guard(desk.current_keyring, config.limits.rpcs_per_silo)],
+        options=_options(config.limits),
+        maximum_concurrent_rpcs=config.limits.rpcs,
+        compression=grpc.Compression.NoCompression,
+    )
+    add_to_server(UploadService(desk), server)
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
+    credentials = grpc.ssl_server_credentials([tls], desk.current_keyring().ca.encode(), require_client_auth=True)
+    port = _bind(server, config.address, credentials)
+    await server.start()
+    address = f"{config.address.rsplit(':', 1)[0]}:{port}"
+    _LOG.info("provider %s listens on %s", config.provider, address)
+    ready(address)
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Not from a thread other than the main one; a test that runs the server there stops it otherwise.
+        with contextlib.suppress(ValueError, RuntimeError):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    await stopped.wait()
+    await healthy.enter_graceful_shutdown()
+    await server.stop(_GRACE_SECONDS)
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> int:
+    try:
+        port = server.add_secure_port(address, credentials)
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise PortInUseError(
+            f"The upload service cannot listen on {address}.",
+            expected="an address of this machine that no other process holds",
+            got="one that is taken, or not of this machine",
+            next_step="stop the other process, or change address in provider.toml",
+        )
+    return int(port)
+
+
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    return [
+        # Without it, two servers on one port share its connections instead of failing.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_metadata_size", 8 * 1024),
+        ("grpc.absolute_max_metadata_size", 16 * 1024),
+        # Otherwise a small compressed message may unpack to a large one.
+        ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
+        ("grpc.max_concurrent_streams", limits.rpcs_per_silo * 2),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_ping_strikes", 3),
+        ("grpc.max_connection_idle_ms", 300_000),
+        ("grpc.server_handshake_timeout_ms", 10_000),
+    ]

@@ -1,0 +1,117 @@
+"""Spool files of uploads under way: the plaintext of a release so far, whole chunks only.
+
+The file's length says which chunks are there, so a process that is killed needs no other record to go on. What is
+in it was decrypted and authenticated, but not yet checked as a whole.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from llamdex_fl.envelope import CHUNK_SIZE, Answer, Chunk, ChunkOpener, RefusedError, Statement
+
+__all__ = ["Stream", "file_digest", "next_index", "place"]
+
+_READ = 1 << 20
+
+
+class Stream:
+    """The chunks of one upload on their way to the spool; ``opener`` is None where all of them are there."""
+
+    def __init__(
+        self, opener: ChunkOpener | None, path: Path | None, *, next_index: int, burn: Callable[[], None]
+    ) -> None:
+        """Open the spool file at the first chunk that is missing."""
+        self._opener = opener
+        self._burn = burn
+        self.next_index = next_index
+        self._file = None
+        if path is not None:
+            # Cut to whole chunks: a process that was killed may have left part of one.
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            if next_index * CHUNK_SIZE < os.fstat(descriptor).st_size:
+                os.ftruncate(descriptor, min(os.fstat(descriptor).st_size, next_index * CHUNK_SIZE))
+            self._file = os.fdopen(descriptor, "r+b", buffering=0)
+            self._file.seek(0, os.SEEK_END)
+
+    def write(self, chunk: Chunk) -> None:
+        """Open one chunk and spool it; one that does not open ends the upload for good."""
+        if self._opener is None or self._file is None:
+            raise RefusedError(
+                Answer.OUT_OF_RANGE,
+                "This is not the next chunk.",
+                expected="no chunk, all of them are there",
+                got=f"chunk {chunk.index}",
+                next_step="commit",
+            )
+        try:
+            plaintext = self._opener.open(chunk)
+        except RefusedError as error:
+            if error.answer is Answer.DATA_LOSS:
+                self._burn()
+            raise
+        self._file.write(plaintext)
+        self.next_index = self._opener.next_index
+
+    def finish(self) -> int:
+        """The first chunk that is not there, once the sender has nothing more to say.
+
+        Raises:
+            RefusedError: DATA_LOSS, the last chunk did not come; the upload can be resumed.
+        """
+        if self._opener is not None and not self._opener.complete:
+            raise RefusedError(
+                Answer.DATA_LOSS,
+                "The stream ended before its last chunk.",
+                expected="all chunks",
+                got=f"{self.next_index} of them",
+                next_step="ask for the upload's status and go on from there",
+            )
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+        return self.next_index
+
+    def close(self) -> None:
+        """Close the spool file; what is there stays for a resume."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def next_index(path: Path, statement: Statement) -> int:
+    """The first chunk that is not in a spool file; the chunk count where all are."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return 0
+    return (
+        statement.chunk_count
+        if size == statement.plaintext_length
+        else min(size // CHUNK_SIZE, statement.chunk_count - 1)
+    )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def place(spool: Path, artefact: Path) -> None:
+    """Give a spool file its final name, durably; it keeps the old one until the release is entered."""
+    if not artefact.exists():
+        descriptor = os.open(spool, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        artefact.hardlink_to(spool)
+    directory = os.open(artefact.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,363 @@
+"""Send a release: begin, seal once, stream, commit, verify the receipt; again and again until it is done.
+
+The release is on the silo's disk before anything is sent (``silo_client.outbox``), so a crash at either end is
+followed by ``resume``, which sends the same sealed bytes. A new envelope, with new keys, is made only if the provider
+refused the old one for good or its challenge has expired. While the provider is down it is tried again until a
+deadline; a provider that shows another certificate than the keyring's is never tried.
+"""
+
+import random
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import grpc
+
+from llamdex_fl.envelope import (
+    Answer,
+    Passphrase,
+    Receipt,
+    RefusedError,
+    SealedFile,
+    SealOrder,
+    TreeHead,
+    Wish,
+    provider_name,
+    seal,
+    spki_digest,
+    verify_receipt,
+    verify_successor,
+)
+from llamdex_fl.errors import ChannelError, ProviderIdentityError, ProviderUnreachableError
+from llamdex_fl.privacy.guarantee import Guarantee
+from llamdex_fl.release import Offer, Release
+from llamdex_fl.wire import convert
+from llamdex_fl.wire.v1 import upload_service_pb2_grpc
+from silo_client.config import SiloConfig
+from silo_client.enrolment import SiloIdentity, load_identity
+from silo_client.outbox import Outbox
+
+__all__ = ["resume", "stored_receipt", "upload"]
+
+_T = TypeVar("_T")
+_CONNECT_SECONDS = 10.0
+_CALL_SECONDS = 60.0
+_STREAM_SECONDS = 1800.0
+_COMMIT_SECONDS = 180.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
+#: New envelopes in one upload, after the first was refused for good.
+_FRESH_STARTS = 2
+#: Tries of what may be our own fault or may pass.
+_DOUBTFUL_TRIES = 5
+_TRANSIENT = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+_DOUBTFUL = {
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+class _TransientError(Exception):
+    """Try again: the provider did not answer, or not to the end."""
+
+    def __init__(self, text: str, *, doubtful: bool = False, final: Exception | None = None) -> None:
+        super().__init__(text)
+        self.doubtful = doubtful
+        self.final = final
+
+
+def upload(
+    release: Release,
+    offer: Offer,
+    config: SiloConfig,
+    *,
+    deadline_s: float = 600.0,
+    passphrase: Passphrase | None = None,
+) -> Receipt:
+    """Send a release as the answer to an offer, and return the verified receipt.
+
+    Called again with the same release and offer it goes on where it stopped, or returns the receipt it has.
+
+    Args:
+        release: what leaves the silo; written to the spool before anything is sent.
+        offer: what it answers.
+        config: the silo's.
+        deadline_s: for how long an absent provider is tried again.
+        passphrase: of the silo's private keys.
+
+    Raises:
+        ProviderUnreachableError: the deadline passed; the release stays in the spool, see ``resume``.
+        ProviderIdentityError: the other end is not the keyring's provider.
+        RefusedError: the provider refuses the release.
+        ReceiptError: the receipt or the log does not verify.
+        KeyringError, ConfigError: the silo's own keys or keyring are not usable.
+    """
+    outbox = Outbox(config)
+    identity = load_identity(config, passphrase)
+    with outbox.locked():
+        if outbox.receipt(offer.challenge, identity.keyring.provider.key) is None:
+            outbox.put(release, offer)
+        receipt = _deliver(outbox, identity, config, offer.challenge, deadline_s)
+    if receipt is None:
+        raise AssertionError("what was put into the outbox is there")
+    return receipt
+
+
+def resume(
+    config: SiloConfig, challenge: str, *, deadline_s: float = 600.0, passphrase: Passphrase | None = None
+) -> Receipt | None:
+    """Go on with the upload that answers the offer of this challenge; None if there is none.
+
+    Needs neither the release nor the records: everything is in the spool. Raises as ``upload``.
+    """
+    outbox = Outbox(config)
+    identity = load_identity(config, passphrase)
+    with outbox.locked():
+        return _deliver(outbox, identity, config, challenge, deadline_s)
+
+
+def stored_receipt(config: SiloConfig, challenge: str, *, passphrase: Passphrase | None = None) -> Receipt | None:
+    """The receipt of an upload that arrived; None if there is none.
+
+    Raises:
+        ReceiptError: the file is damaged.
+    """
+    return Outbox(config).receipt(challenge, load_identity(config, passphrase).keyring.provider.key)
+
+
+def _deliver(
+    outbox: Outbox, identity: SiloIdentity, config: SiloConfig, challenge: str, deadline_s: float
+) -> Receipt | None:
+    receipt = outbox.receipt(challenge, identity.keyring.provider.key)
+    if receipt is not None:
+        return receipt
+    order = outbox.get(challenge)
+    if order is None:
+        return None
+    delivery = _Delivery(outbox, identity, config, *order, ends_at=time.monotonic() + deadline_s)
+    return delivery.run()
+
+
+@dataclass(kw_only=False, slots=True)
+class _Delivery:
+    """One release on its way."""
+
+    outbox: Outbox
+    identity: SiloIdentity
+    config: SiloConfig
+    offer: Offer
+    guarantee: Guarantee
+    ends_at: float = field(kw_only=True)
+    fresh_starts: int = field(default=0, init=False)
+
+    def run(self) -> Receipt:
+        """Try until it is done, is refused, or the time is over."""
+        pause, doubtful = _FIRST_PAUSE, 0
+        while True:
+            try:
+                with _stub(self.identity, self.config) as stub:
+                    return self._once(stub)
+            except _TransientError as error:
+                doubtful += error.doubtful
+                if error.final is not None and doubtful >= _DOUBTFUL_TRIES:
+                    raise error.final from error
+                if time.monotonic() + pause > self.ends_at:
+                    raise (error.final or _unreachable(self.config, str(error))) from error
+            except RefusedError as error:
+                if not self._may_start_afresh(error):
+                    raise
+                self.fresh_starts += 1
+                self.outbox.unseal(self.offer.challenge)
+            # Spread out, so that many silos do not come back in the same moment; no secret depends on it.
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - see above
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _once(self, stub: Any) -> Receipt:  # noqa: ANN401 - a generated stub
+        sealed = self.outbox.sealed(self.offer.challenge) or self._seal(stub)
+        progress = convert.read_status_response(
+            self._call(stub.GetUploadStatus, convert.status_request(sealed.header.upload_id), _CALL_SECONDS)
+        )
+        if progress.status == "burned":
+            raise RefusedError(
+                Answer.DATA_LOSS,
+                "The provider refused this envelope for good.",
+                expected="an upload that can go on",
+                got="a burned one",
+                next_step="a new envelope is made",
+            )
+        if progress.status != "committed" and progress.next_index < sealed.statement.chunk_count:
+            self._call(stub.UploadExpert, _messages(sealed, progress.next_index), _STREAM_SECONDS)
+        return self._commit(stub, sealed)
+
+    def _seal(self, stub: Any) -> SealedFile:  # noqa: ANN401 - a generated stub
+        keyring, known = self.identity.keyring, self._known()
+        path = self.outbox.plaintext(self.offer.challenge)
+        wish = Wish(
+            round_challenge=self.offer.challenge,
+            plaintext_length=path.stat().st_size,
+            known_tree_size=0 if known is None else known.size,
+        )
+        session = convert.read_begin_response(self._call(stub.BeginUpload, convert.begin_request(wish), _CALL_SECONDS))
+        self._remember(TreeHead.verified(session.tree_head, keyring.provider.key), session.consistency)
+        order = SealOrder(
+            silo=self.config.silo,
+            session=session,
+            offer=self.offer,
+            guarantee=self.guarantee,
+            counter=self.outbox.next_counter(),
+            now=datetime.now(UTC).replace(microsecond=0),
+        )
+        with path.open("rb") as source:
+            return seal(
+                source,
+                self.outbox.sealed_path(self.offer.challenge),
+                order,
+                signer=self.identity.signer,
+                recipient=keyring.provider.recipient(session.recipient_keyid, revoked=keyring.revoked),
+            )
+
+    def _commit(self, stub: Any, sealed: SealedFile) -> Receipt:  # noqa: ANN401 - a generated stub
+        digest, known = sealed.header.statement.digest(), self._known()
+        request = convert.commit_request(sealed.header.upload_id, digest, 0 if known is None else known.size)
+        committed = convert.read_commit_response(
+            self._call(stub.CommitUpload, request, _COMMIT_SECONDS), self.identity.keyring.provider.key
+        )
+        verify_receipt(committed.receipt, sealed.statement, digest.hex())
+        self._remember(committed.receipt.tree_head, committed.consistency)
+        self.outbox.finish(self.offer.challenge, committed.receipt)
+        return committed.receipt
+
+    def _known(self) -> TreeHead | None:
+        return self.outbox.tree_head(self.identity.keyring.provider.key)
+
+    def _remember(self, head: TreeHead, proof: tuple[bytes, ...]) -> None:
+        known = self._known()
+        self.outbox.remember(head if known is None else verify_successor(known, head, proof))
+
+    def _may_start_afresh(self, error: RefusedError) -> bool:
+        sealed = self.outbox.sealed(self.offer.challenge)
+        if sealed is None or self.fresh_starts >= _FRESH_STARTS:
+            return False
+        expired = datetime.now(UTC) >= sealed.statement.expires_at
+        return error.answer in {Answer.DATA_LOSS, Answer.NOT_FOUND} or (
+            expired and error.answer is Answer.FAILED_PRECONDITION
+        )
+
+    def _call(self, method: Callable[..., _T], request: object, seconds: float) -> _T:
+        left = self.ends_at - time.monotonic()
+        try:
+            # At least a little time, so that a deadline of 0 still tries once.
+            return method(request, timeout=min(seconds, max(left, _CONNECT_SECONDS)))
+        except grpc.RpcError as error:
+            raise _read_error(error) from error
+
+
+def _messages(sealed: SealedFile, start: int) -> Iterator[object]:
+    yield convert.header_request(sealed.header)
+    for chunk in sealed.chunks(start):
+        yield convert.chunk_request(chunk)
+
+
+@contextmanager
+def _stub(identity: SiloIdentity, config: SiloConfig) -> Iterator[Any]:
+    keyring = identity.keyring
+    name = provider_name(keyring.trust_domain, keyring.provider.provider)
+    _require_provider(config.provider_address, name, identity)
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=keyring.ca.encode(),
+        private_key=identity.tls_key,
+        certificate_chain=identity.tls_certificate,
+    )
+    options = [
+        ("grpc.ssl_target_name_override", name),
+        ("grpc.max_receive_message_length", convert.MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", convert.MAX_MESSAGE_BYTES),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # Retries are ours: gRPC's own would send chunks that the provider may have already.
+        ("grpc.enable_retries", 0),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_http_proxy", 0),
+    ]
+    with grpc.secure_channel(config.provider_address, credentials, options) as channel:
+        yield upload_service_pb2_grpc.UploadServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+
+
+def _require_provider(address: str, name: str, identity: SiloIdentity) -> None:
+    """Compare the provider's certificate with the keyring before any call.
+
+    gRPC checks the same chain and name again but calls every failure UNAVAILABLE, so without this look a forged
+    provider would be indistinguishable from one that is down.
+    """
+    host, port = address.rsplit(":", 1)
+    try:
+        with (
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS) as connection,
+            identity.tls.wrap_socket(connection, server_hostname=name) as secured,
+        ):
+            certificate = secured.getpeercert(binary_form=True) or b""
+    except ssl.SSLCertVerificationError as error:
+        raise _stranger(address, error.verify_message) from error
+    except ssl.SSLError as error:
+        if error.reason in {"WRONG_VERSION_NUMBER", "TLSV1_ALERT_PROTOCOL_VERSION", "RECORD_LAYER_FAILURE"}:
+            raise _stranger(address, "no TLS 1.3") from error
+        raise _TransientError(f"TLS failed: {error.reason}") from error
+    except OSError as error:
+        raise _TransientError(error.strerror or type(error).__name__) from error
+    keyring = identity.keyring
+    digest = spki_digest(certificate)
+    if digest not in keyring.provider.spki or digest in keyring.revoked:
+        raise _stranger(address, "another key than the keyring's")
+
+
+def _read_error(error: grpc.RpcError) -> Exception:
+    code, text = error.code(), str(error.details())[:300]
+    refusal = None
+    if code.name in Answer.__members__:
+        refusal = RefusedError(
+            Answer[code.name],
+            f"The provider refuses: {text}",
+            expected="what docs/envelope.md asks for",
+            got=code.name,
+            next_step="see the table in docs/envelope.md; the provider's log has the detail",
+        )
+    if code in _TRANSIENT:
+        return _TransientError(f"{code.name}: {text}")
+    if code in _DOUBTFUL:
+        failed = ChannelError(
+            f"The provider failed: {text}",
+            expected="an answer of the protocol",
+            got=code.name,
+            next_step="ask the provider for its log; the release stays in the spool",
+        )
+        return _TransientError(f"{code.name}: {text}", doubtful=True, final=refusal or failed)
+    return refusal or ChannelError(
+        f"The provider does not speak this protocol: {text}",
+        expected="the upload service of the same version",
+        got=code.name,
+        next_step="compare the versions of both ends",
+    )
+
+
+def _unreachable(config: SiloConfig, got: str) -> ProviderUnreachableError:
+    return ProviderUnreachableError(
+        f"The provider {config.provider} does not answer at {config.provider_address}.",
+        expected="its upload service",
+        got=got,
+        next_step="try again later: the release waits in the spool and is sent as it is",
+    )
+
+
+def _stranger(address: str, got: str) -> ProviderIdentityError:
+    return ProviderIdentityError(
+        f"The server at {address} is not the provider of the keyring.",
+        expected="a certificate of the consortium's CA with the provider's key",
+        got=got,
+        next_step="check provider_address in silo.toml; if it is right, tell the consortium: nothing was sent",
+    )
