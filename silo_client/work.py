@@ -111,7 +111,7 @@ class SiloWorker:
     def _finish(self, offer: Offer, receipt: Receipt, guarantee: str) -> Reply:
         facts = {
             "receipt_id": receipt.receipt_id,
-            "artefact_digest": receipt.artefact_digest,
+            "artefact_digest": receipt.body.artefact_digest,
             "guarantee": guarantee,
         }
         self._jobs.done(offer.challenge, facts)

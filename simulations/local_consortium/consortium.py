@@ -68,7 +68,7 @@ class LocalConsortium:
         provider_home: a provider's directory (``llamdex-provider init``), with the silos enrolled.
         silo_homes: the silos' directories (``llamdex-silo init``, ``keys``, ``join``).
         superlink_port: a port for the SuperLink; a free one if None.
-        node_environment: added to the environment of the SuperNodes (tests put faults there).
+        environments: process name -> what is added to its environment (tests put faults there).
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class LocalConsortium:
         provider_home: Path,
         silo_homes: Sequence[Path],
         superlink_port: int | None = None,
-        node_environment: Mapping[str, str] | None = None,
+        environments: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         """Nothing is started yet."""
         self.work_dir = work_dir.resolve()
@@ -89,7 +89,7 @@ class LocalConsortium:
         self._wanted_port = superlink_port
         self._port = 0
         self._flower = self.work_dir / "flower"
-        self._node_environment = dict(node_environment or {})
+        self._environments = dict(environments or {})
         self._control: FlowerControl | None = None
         self._began_s = 0.0
 
@@ -113,9 +113,11 @@ class LocalConsortium:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End all processes."""
-        if self._control is not None:
-            self._control.close()
-        self.supervisor.__exit__(kind, error, trace)
+        try:
+            if self._control is not None:
+                self._control.close()
+        finally:
+            self.supervisor.__exit__(kind, error, trace)
 
     def run_round(
         self, round_id: str, spec: RoundSpec, progress: Callable[[RoundReport], None] | None = None
@@ -212,7 +214,7 @@ class LocalConsortium:
                 "--superexec-auth-secret-file", secret,
             ],
             # The ServerApp's process inherits this; the run's configuration, which silos read, does not say it.
-            {**self._environment(), "LLAMDEX_PROVIDER_HOME": str(self.provider_home)},
+            {**self._environment("superexec"), "LLAMDEX_PROVIDER_HOME": str(self.provider_home)},
             restarts=_RESTARTS,
         )  # fmt: skip
         for silo, home in self.silos.items():
@@ -228,7 +230,7 @@ class LocalConsortium:
                     "--host", _HOST,
                     "--port", str(free_port(_HOST)),
                 ],
-                {**self._environment(), **self._node_environment},
+                self._environment(f"supernode-{silo}"),
                 restarts=_RESTARTS,
             )  # fmt: skip
 
@@ -263,9 +265,10 @@ class LocalConsortium:
             next_step=f"read {self.supervisor.logs / 'superexec.log'}",
         )
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, process: str = "") -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        return {**_FLOWER_ENVIRONMENT, "FLWR_HOME": str(self._flower / "home"), "PATH": path}
+        flower = {**_FLOWER_ENVIRONMENT, "FLWR_HOME": str(self._flower / "home"), "PATH": path}
+        return {**flower, **self._environments.get(process, {})}
 
     def _elapsed_s(self) -> float:
         return round(time.monotonic() - self._began_s, 2)

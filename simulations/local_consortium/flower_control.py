@@ -1,6 +1,6 @@
 """Gives Flower's own command line several orders from one process, because its import takes seconds.
 
-Run as ``python -m simulations.local_consortium.flower_control``: each line on stdin is a JSON list of arguments of
+Run as ``python -P flower_control.py``: each line on stdin is a JSON list of arguments of
 ``flwr``; each line on stdout answers with ``{"ok": bool, "output": ...}``, the JSON that the command printed.
 ``FLWR_HOME`` names the directory of its configuration.
 """

@@ -1,0 +1,216 @@
+"""One round of the real processes: provider, SuperLink, SuperExec, four daemons and four SuperNodes.
+
+``north`` and ``south`` deliver; ``spent`` has no budget left; in ``leaky`` the bundle's process raises an exception
+that quotes a record. Everything else is as in the demo, with small tables.
+"""
+
+import json
+import random
+import sqlite3
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from llamdex_fl.privacy import DataSetId, LaplaceCounts, Ledger, Spending
+from llamdex_fl.release import Offer
+from llamdex_fl.rounds import Answer, guarantee_to_text, offer_to_text
+from llamdex_fl.schema import Schema, Value, load_library_schema
+from provider_server.config import load_provider_config
+from provider_server.registry import Registry
+from provider_server.round_report import RoundReport
+from provider_server.rounds import RoundSpec, RoundState
+from silo_client.config import load_silo_config
+from silo_client.daemon_protocol import Operation, Request, ask, find_socket
+from silo_client.data import read_records
+from silo_client.policy import DEFAULT_PURPOSE, load_policy
+from simulations.datasets import LabelledRecord, write_silo_csv
+from simulations.local_consortium import Founded, LocalConsortium, found_consortium
+
+PRIVATE = "row 17: ssn=078-05-1120"
+SILOS = ("north", "south", "spent", "leaky")
+
+#: Put before everything else into the processes of one SuperNode: any use of a unix socket raises.
+LEAK = f"""
+import socket
+_connect = socket.socket.connect
+def connect(self, address):
+    if self.family == socket.AF_UNIX:
+        raise RuntimeError({PRIVATE!r})
+    return _connect(self, address)
+socket.socket.connect = connect
+"""
+#: Put into the ServerApp's process: notes the records and keys of every message that it pulls.
+TAP = """
+import json, os, sys
+if any("flwr-serverapp" in word for word in sys.orig_argv):
+    from flwr.superlink.grid.http_grid import HttpGrid
+    pull = HttpGrid.pull_messages
+    def tapped(self, ids):
+        messages = list(pull(self, ids))
+        with open(os.environ["TAP_FILE"], "a") as stream:
+            for message in messages:
+                content = {n: dict(r) for n, r in message.content.items()} if message.has_content() else None
+                error = message.error.reason if message.has_error() else None
+                stream.write(json.dumps([content, error], default=repr) + "\\n")
+        return messages
+    HttpGrid.pull_messages = tapped
+"""
+
+
+def _records(schema: Schema, count: int, seed: int) -> list[LabelledRecord]:
+    chance = random.Random(seed)  # noqa: S311 - synthetic patients
+    records = []
+    for _ in range(count):
+        features: dict[str, Value] = {}
+        for feature in schema.features:
+            if feature.is_category:
+                features[feature.name] = chance.choice(feature.categories)
+            else:
+                low, high = feature.low_high()
+                features[feature.name] = chance.randint(int(low), int(high)) if feature.kind == "integer" else low
+        records.append(LabelledRecord(features=features, label=chance.randrange(len(schema.target.labels))))
+    return records
+
+
+def _spend(home: Path, schema: Schema) -> None:
+    config, policy = load_silo_config(home), load_policy(load_silo_config(home).policy)
+    spending = Spending(
+        data_set=DataSetId(digest=read_records(config.data, schema).digest, name=policy.data_set),
+        mechanisms=(LaplaceCounts(epsilon=policy.lifetime_epsilon - 0.3),),
+        purpose=DEFAULT_PURPOSE,
+        schema_digest=schema.digest(),
+        reference="f" * 64,
+    )
+    Ledger(config.ledger).begin(spending, budget=policy.budget)
+
+
+def _site(directory: Path, code: str) -> str:
+    directory.mkdir(parents=True)
+    (directory / "sitecustomize.py").write_text(textwrap.dedent(code), encoding="utf-8")
+    return str(directory)
+
+
+@dataclass
+class Held:
+    """A round that was held, and the consortium that still runs."""
+
+    founded: Founded
+    consortium: LocalConsortium
+    report: RoundReport
+    seen: list[RoundReport]
+    tap: list[list[object]]
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
+    base = tmp_path_factory.mktemp("c")
+    schema = load_library_schema("heart")
+    data = {silo: base / f"{silo}.csv" for silo in SILOS}
+    for seed, path in enumerate(data.values()):
+        write_silo_csv(path, schema, _records(schema, 60, seed))
+    founded = found_consortium(base / "founded", schema, data)
+    _spend(founded.silo_homes["spent"], schema)
+    tap = base / "tap.jsonl"
+    offer = Offer(
+        provider=founded.provider,
+        purpose=DEFAULT_PURPOSE,
+        schema_digest=schema.digest(),
+        architecture="thermometer_linear/v1",
+        base_model_digest="b" * 64,
+        epsilon=1.0,
+        delta=1e-4,
+        challenge="0" * 64,
+    )
+    seen: list[RoundReport] = []
+    with LocalConsortium(
+        work_dir=base / "work",
+        provider_home=founded.provider_home,
+        silo_homes=list(founded.silo_homes.values()),
+        environments={
+            "supernode-leaky": {"PYTHONPATH": _site(base / "leak", LEAK)},
+            "superexec": {"PYTHONPATH": _site(base / "tap", TAP), "TAP_FILE": str(tap)},
+        },
+    ) as consortium:
+        spec = RoundSpec(offer=offer, silos=SILOS, online_timeout_s=90, answer_timeout_s=150, attempts=2)
+        report = consortium.run_round("test-1", spec, seen.append)
+        lines = [json.loads(line) for line in tap.read_text(encoding="utf-8").splitlines()]
+        yield Held(founded, consortium, report, seen, lines)
+
+
+def test_the_round_goes_on_past_those_who_cannot(held: Held):
+    assert held.report.state is RoundState.COMPLETED
+    assert {silo.silo: silo.outcome for silo in held.report.silos} == {
+        "north": Answer.DONE,
+        "south": Answer.DONE,
+        "spent": Answer.BUDGET_SPENT,
+        "leaky": Answer.INTERNAL,
+    }
+    assert held.seen[-1] == held.report
+
+
+def test_receipts_are_the_registrys_and_releases_can_be_loaded(held: Held):
+    config = load_provider_config(held.founded.provider_home)
+    with Registry(config.registry) as registry:
+        records = {record.silo: record for record in registry.releases(challenge=held.report.offer.challenge)}
+        assert set(records) == {"north", "south"}
+        for silo in held.report.accepted:
+            record = records[silo.silo]
+            assert record.receipt_id == silo.receipt_id
+            assert record.artefact_digest == silo.artefact_digest
+            assert guarantee_to_text(record.guarantee) == silo.guarantee
+            assert record.guarantee.epsilon <= 1.0
+            release, _ = registry.load_release(record.release_id)
+            assert set(release.tensors) == {"weight", "bias", "class_counts"}
+
+
+def test_flowers_messages_hold_codes_and_three_facts_only(held: Held):
+    assert len(held.tap) >= len(SILOS)
+    for content, error in held.tap:
+        assert error is None
+        assert isinstance(content, dict)
+        assert list(content) == ["outcome"]
+        fields = set(content["outcome"])
+        assert fields in ({"answer"}, {"answer", "receipt_id", "artefact_digest", "guarantee"})
+
+
+def test_an_exceptions_private_text_reaches_nobody_but_the_silo(held: Held):
+    looked_at = 0
+    flower = held.consortium.work_dir / "flower"
+    logs = held.consortium.supervisor.logs
+    provider_files = [*held.founded.provider_home.rglob("*"), *flower.glob("state.db*"), logs / "superlink.log"]
+    for path in [*provider_files, logs / "superexec.log", logs / "control.log", logs / "provider.log"]:
+        if path.is_file():
+            looked_at += 1
+            assert b"078-05-1120" not in path.read_bytes(), path
+    assert looked_at > 5
+
+
+def test_the_same_round_again_gives_the_same_receipt_and_trains_nothing(held: Held):
+    home = held.founded.silo_homes["north"]
+    ledger = Ledger(load_silo_config(home).ledger)
+    before = ledger.entries()
+    reply = ask(
+        find_socket(home),
+        Request(operation=Operation.TRAIN_AND_UPLOAD, offer=offer_to_text(held.report.offer)),
+        timeout_s=20,
+    )
+    assert reply.answer is Answer.DONE
+    assert reply.facts["receipt_id"] == next(s.receipt_id for s in held.report.silos if s.silo == "north")
+    assert ledger.entries() == before
+
+
+def test_the_spent_silo_trained_nothing(held: Held):
+    home = held.founded.silo_homes["spent"]
+    assert len(Ledger(load_silo_config(home).ledger).entries()) == 1
+    with sqlite3.connect(home / "jobs.sqlite") as jobs:
+        assert jobs.execute("SELECT count(*) FROM jobs WHERE state <> 'accepted'").fetchone() == (0,)
+    jobs.close()
+
+
+def test_it_starts_and_ends_in_time(held: Held):
+    # Generous: the machine may be busy. The figures of an idle one stand in docs/deployment.md.
+    assert held.consortium.timings.started < 60
+    assert max(silo.seconds for silo in held.report.silos) < 90
