@@ -9,14 +9,17 @@ from llamdex_fl.experts.architecture import ARCHITECTURES, THERMOMETER_LINEAR, t
 from llamdex_fl.experts.coding import coded_size, encode
 from llamdex_fl.experts.combine import combine, pooled_prior, voices
 from llamdex_fl.experts.expert import Expert
+from llamdex_fl.experts.scores import auc, one_against_rest
 
 __all__ = [
     "ARCHITECTURES",
     "THERMOMETER_LINEAR",
     "Expert",
     "coded_size",
+    "auc",
     "combine",
     "encode",
+    "one_against_rest",
     "pooled_prior",
     "tensor_shapes",
     "voices",

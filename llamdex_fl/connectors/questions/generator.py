@@ -1,23 +1,24 @@
-"""Says a record in a wording, in many registers, and knows where each number came to stand.
+"""Says a record in a wording, in many registers, and knows which words came to say which feature.
 
-Numbers are carried through the composition in private-use characters, so that case changes, typos and joins move
-their spans along; they are taken out at the very end.
+What says a feature is carried through the composition between private-use characters, so that case changes, typos
+and joins move its span along; they are taken out at the very end.
 """
 
 import math
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from llamdex_fl.connectors.numbers import write_number
+from llamdex_fl.connectors.numbers import find_numbers, write_number
 from llamdex_fl.connectors.questions.wording import Form, Phrase, Subject, Wording
 from llamdex_fl.schema import Feature, Schema, Value
 
 __all__ = ["Question", "QuestionGenerator", "sample_record"]
 
+# Marks nest: a phrase that says something may hold a number that says something else.
 _OPEN, _CLOSE = 0xE000, "\uf8ff"
-_MARKED = re.compile(r"([\ue000-\uf8fe])([^\uf8ff]*)\uf8ff")
+_MARK = re.compile(r"[\ue000-\uf8ff]")
 _COUNT_WORDS = ("no", "a", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _VERBS = {
     "he": {"has": "has", "is": "is", "was": "was", "does": "does"},
@@ -43,12 +44,12 @@ class Question:
     Attributes:
         text: as a person would write it.
         features: what the text says; None where it does not.
-        spans: character spans of the numbers that state a numeric feature, one a feature.
+        spans: for each feature that is said, the character spans of the words that say it.
     """
 
     text: str
     features: Mapping[str, Value]
-    spans: Mapping[str, tuple[int, int]]
+    spans: Mapping[str, Sequence[tuple[int, int]]]
 
 
 def sample_record(schema: Schema, rng: random.Random) -> dict[str, Value]:
@@ -82,10 +83,16 @@ class _Person:
     subject: Subject
     pronoun: str
     definite: str
+    mark: str
+
+    def pronouns(self) -> tuple[str, ...]:
+        """Subject, object and possessive pronoun; he and she say what the subject's noun says."""
+        words = _PRONOUNS[self.pronoun]
+        return tuple(f"{self.mark}{word}{_CLOSE}" for word in words) if self.pronoun in {"he", "she"} else words
 
     def fill(self, text: str, rng: random.Random) -> str:
         """Resolve the person slots of a phrase, verbs agreeing with what stands for the subject."""
-        he, him, his = _PRONOUNS[self.pronoun]
+        he, him, his = self.pronouns()
         verbs = _VERBS.get(self.pronoun, _VERBS["he"])
         if self.pronoun != "I" and "{he}" in text and rng.random() < 0.25:  # noqa: PLR2004 - the noun now and then
             he, verbs = self.definite, _VERBS["he"]
@@ -158,7 +165,10 @@ class QuestionGenerator:
         pronoun = subject.pronoun
         if not subject.states and subject.kind == "noun" and pronoun == "they" and rng.random() < 0.35:  # noqa: PLR2004
             pronoun = "I"
-        return _Person(subject, pronoun, definite)
+        mark = self._marks(subject.states)
+        if subject.states:
+            definite = mark + definite + _CLOSE * len(mark)
+        return _Person(subject, pronoun, definite, mark[:1])
 
     def _intro(
         self, record: Mapping[str, Value], person: _Person, remaining: set[str], rng: random.Random, register: str
@@ -176,13 +186,14 @@ class QuestionGenerator:
             if with_age:
                 return rng.choice([f"I am {said}", f"I'm {said}", f"I am {said} years old", f"{said} years old here"])
             return ""
-        noun = subject.text
+        mark = self._marks(subject.states)
+        noun = mark + subject.text + _CLOSE * len(mark)
         if register in {_PROSE, _LETTER}:
             return self._spoken_intro(noun, said, rng, relation=subject.kind == "relation")
         if not with_age:
             return noun
         if subject.kind == "short":
-            glue = "" if len(noun) == 1 and said[-2:-1].isdigit() else " "  # 53M, but never "fifty-threeM"
+            glue = "" if len(subject.text) == 1 and said[-2:-1].isdigit() else " "  # 53M, but never "fifty-threeM"
             return rng.choice([f"{said}{glue}{noun}", f"{noun}, {said}", f"{noun} {said}", f"{said} y/o {noun}"])
         return rng.choice(
             [f"{noun}, {said}", f"{said} yo {noun}", f"{noun} of {said}", f"{noun} aged {said}", f"{noun}, {said} y"]
@@ -255,7 +266,12 @@ class QuestionGenerator:
             text = text.replace("{" + name + "}", self._number(name, value, rng, worded=0.0 if glued else 0.2))
         if phrase.counted:
             text = text.replace("{counted}", self._counted(phrase.counted, record[phrase.counted], rng))
-        return text
+        marks = self._marks(phrase.covers() - phrase.numbers)
+        return marks + text + _CLOSE * len(marks)
+
+    def _marks(self, names: Iterable[str]) -> str:
+        """Opening marks of these features, in the schema's order."""
+        return "".join(chr(_OPEN + self._order[name]) for name in sorted(names, key=self._order.__getitem__))
 
     def _number(self, name: str, value: float, rng: random.Random, *, worded: float = 0.2) -> str:
         return chr(_OPEN + self._order[name]) + write_number(value, rng, worded=worded) + _CLOSE
@@ -315,7 +331,7 @@ class QuestionGenerator:
         has = _VERBS.get(person.pronoun, _VERBS["he"])["has"]
         while nouns:
             take = rng.randint(1, min(4, len(nouns)))
-            verb = rng.choice([f"{_PRONOUNS[person.pronoun][0]} {has}", "there is", "the notes show", "we know of"])
+            verb = rng.choice([f"{person.pronouns()[0]} {has}", "there is", "the notes show", "we know of"])
             sentences.append(f"{verb} {_listing(nouns[:take], rng)}")
             nouns = nouns[take:]
         while clauses:
@@ -383,7 +399,7 @@ class QuestionGenerator:
         glue = rng.choice([": ", ": ", " = ", " - "])
         if isinstance(value, str):
             words = self._wording.words.get((name, value), ())
-            return f"{rng.choice(labels)}{glue}{rng.choice(words or (value,))}"
+            return f"{self._marks([name])}{rng.choice(labels)}{glue}{rng.choice(words or (value,))}{_CLOSE}"
         if not isinstance(value, float):
             raise AssertionError("an absent feature has no pair")
         feature = self._wording.schema.feature(name)
@@ -407,7 +423,12 @@ class QuestionGenerator:
             return text.lower()
         if kind < 0.5:  # noqa: PLR2004 - no full stops
             return text.replace(". ", " ")
-        plain = [m for m in re.finditer(r"[A-Za-z]{5,}", text) if not _inside_mark(text, m.start())]
+        numbers = find_numbers(text)
+        plain = [
+            match
+            for match in re.finditer(r"[A-Za-z]{5,}", text)
+            if not any(number.start < match.end() and match.start() < number.end for number in numbers)
+        ]
         for match in rng.sample(plain, min(len(plain), rng.randint(1, 2))):
             at = match.start() + rng.randint(1, len(match.group()) - 2)
             swapped = text[at + 1] + text[at] if rng.random() < 0.6 else text[at]  # noqa: PLR2004
@@ -418,18 +439,18 @@ class QuestionGenerator:
 
     def _finish(self, text: str, record: Mapping[str, Value]) -> Question:
         names = list(self._order)
-        spans: dict[str, tuple[int, int]] = {}
+        spans: dict[str, list[tuple[int, int]]] = {}
+        opened: list[tuple[str, int]] = []
         out, last = "", 0
-        for match in _MARKED.finditer(text):
+        for match in _MARK.finditer(text):
             out += text[last : match.start()]
-            spans[names[ord(match.group(1)) - _OPEN]] = (len(out), len(out) + len(match.group(2)))
-            out += match.group(2)
             last = match.end()
+            if match.group() == _CLOSE:
+                name, start = opened.pop()
+                spans.setdefault(name, []).append((start, len(out)))
+            else:
+                opened.append((names[ord(match.group()) - _OPEN], len(out)))
         return Question(out + text[last:], dict(record), spans)
-
-
-def _inside_mark(text: str, position: int) -> bool:
-    return text.rfind(_CLOSE, 0, position) < max((text.rfind(chr(c), 0, position) for c in range(_OPEN, _OPEN + 64)))
 
 
 def _article(noun: str) -> str:

@@ -47,6 +47,7 @@ class Batch:
     numbers: Sequence[Sequence[Number]]
     input_ids_BT: Tensor
     token_mask_BT: Tensor
+    offsets_BT2: Tensor
     numbers_BCT: Tensor
 
 
@@ -60,15 +61,20 @@ class Reader:
         self.schemas = {schema.name: schema for schema in schemas}
 
     @classmethod
-    def untrained(cls, encoder_path: Path, schemas: Sequence[Schema]) -> "Reader":
+    def untrained(cls, encoder_path: Path, schemas: Sequence[Schema], *, layers: int) -> "Reader":
         """A reader around a pretrained encoder, before it has learnt to read.
 
         Args:
             encoder_path: a local directory that transformers' AutoModel loads.
             schemas: the schemas to read for.
+            layers: how many of the encoder's layers to keep, from the embeddings up.
         """
         tokenizer = AutoTokenizer.from_pretrained(encoder_path, local_files_only=True)
-        encoder = AutoModel.from_pretrained(encoder_path, local_files_only=True, add_pooling_layer=False)
+        config = AutoConfig.from_pretrained(encoder_path, local_files_only=True)
+        config.num_hidden_layers = min(layers, config.num_hidden_layers)
+        encoder = AutoModel.from_pretrained(
+            encoder_path, config=config, local_files_only=True, add_pooling_layer=False
+        )
         reader = cls(ReaderNetwork(encoder), tokenizer, [])
         for schema in schemas:
             reader.add_schema(schema)
@@ -115,7 +121,7 @@ class Reader:
             for column, number in enumerate(found):
                 inside = (starts < number.end) & (ends > number.start) & (ends > starts)
                 weights_BCT[row, column] = inside / inside.sum().clamp(min=1)
-        return Batch(texts, numbers, encoded["input_ids"], encoded["attention_mask"].bool(), weights_BCT)
+        return Batch(texts, numbers, encoded["input_ids"], encoded["attention_mask"].bool(), offsets_BT2, weights_BCT)
 
     def encode(self, batch: Batch) -> EncodedQuestions:
         """Run the encoder on a batch."""
@@ -149,26 +155,30 @@ class Reader:
         for row, index in enumerate(chosen):
             name, probability = names[index], float(routes_BS[row, index])
             routed = schema is not None or probability > 0.5  # noqa: PLR2004 - more likely than not
-            features, confidence = self._decide(self.schemas[name], batch.numbers[row], logits[name][row])
+            features, confidence = self._decide(
+                self.schemas[name], batch.numbers[row], batch.numbers_BCT.shape[1], logits[name][row]
+            )
             readings.append(Reading(name if routed else None, probability, features, confidence))
         return readings
 
     @staticmethod
     def _decide(
-        schema: Schema, numbers: Sequence[Number], probability_FO: Tensor
+        schema: Schema, numbers: Sequence[Number], most: int, probability_FO: Tensor
     ) -> tuple[dict[str, Value], dict[str, float]]:
-        """Add up the chances of each value over the places that say it, and take the likeliest."""
+        """Add up the chances of each value over the places that say it, and take the likeliest.
+
+        ``most`` is the number of columns that stand for numbers.
+        """
         features: dict[str, Value] = {}
         confidence: dict[str, float] = {}
+        said_FV = probability_FO[:, most:-1].unflatten(-1, (-1, _width(schema))).sum(1)
         for index, feature in enumerate(schema.features):
             row = probability_FO[index].tolist()
             chances: dict[Value, float] = {None: row[-1]}
-            values = said_values(feature)
-            most = len(row) - 1 - _width(schema)
             for column, number in enumerate(numbers):
                 chances[number.value] = chances.get(number.value, 0.0) + row[column]
-            for offset, value in enumerate(values):
-                chances[value] = chances.get(value, 0.0) + row[most + offset]
+            for value, chance in zip(said_values(feature), said_FV[index].tolist(), strict=False):
+                chances[value] = chances.get(value, 0.0) + chance
             best = max(chances, key=chances.__getitem__)
             features[feature.name] = best
             confidence[feature.name] = chances[best]

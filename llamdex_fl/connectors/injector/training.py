@@ -1,0 +1,185 @@
+"""Trains the injector against the frozen LLM, from schemas alone, through the short suffix only.
+
+Attention is causal: tokens after the question cannot change the question's keys and values. So each training
+question runs through the LLM once, and every step runs only the injected tokens, the assistant header and the answer.
+
+The loss asks for two things. At the first token of the answer the LLM's full-vocabulary distribution must equal the
+expert's probabilities on the answers' words (cross-entropy against a soft target), which makes the probability that
+is read from the LLM calibrated. After it, the sentence that states the drawn outcome must follow.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from llamdex_fl.base_llm.base import BaseLLM
+from llamdex_fl.connectors.injector.network import Injector
+from llamdex_fl.connectors.questions import QuestionGenerator, Wording
+from llamdex_fl.schema import Schema
+
+__all__ = ["InjectorRecipe", "train_injector"]
+
+_IGNORED = -100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InjectorRecipe:
+    """How an injector is trained.
+
+    Attributes:
+        questions: how many questions' keys and values are computed and kept, over all schemas.
+        steps: optimiser steps.
+        batch: examples a step, all of one schema.
+        rate: peak learning rate.
+        seed: of the questions, the outputs drawn and the initial weights.
+    """
+
+    questions: int = 64
+    steps: int = 150
+    batch: int = 12
+    rate: float = 2e-3
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Prefix:
+    """Keys and values of one prompt up to the end of the question: per layer (1, heads, T, width)."""
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Domain:
+    """What training needs to know of one schema."""
+
+    words_ND: Tensor
+    first_N: Tensor
+    sentences: tuple[tuple[int, ...], ...]
+    prefixes: tuple[_Prefix, ...]
+
+
+def train_injector(
+    base: BaseLLM,
+    wordings: Sequence[Wording],
+    *,
+    recipe: InjectorRecipe | None = None,
+    on_step: Callable[[int, int, float], None] | None = None,
+) -> Injector:
+    """Train one injector for a base LLM on questions and outputs made up from schemas.
+
+    Args:
+        base: the frozen LLM.
+        wordings: one a schema; more schemas make it more general.
+        recipe: how to train.
+        on_step: told (steps done, steps in all, loss) after each step; negative steps are questions being cached.
+    """
+    recipe = recipe or InjectorRecipe()
+    rng = random.Random(recipe.seed)  # noqa: S311 - questions, not keys
+    after_T = base.prompt("").after_T
+    each = max(1, recipe.questions // len(wordings))
+    domains = [_domain(base, wording, each, rng) for wording in wordings]
+    scale = float(base.model.get_input_embeddings().weight.float().pow(2).mean().sqrt())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        injector = Injector(base.width, scale, base.digest).to(base.model.device)
+        optimiser = torch.optim.AdamW(injector.parameters(), lr=recipe.rate, weight_decay=0.0)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, max_lr=recipe.rate, total_steps=recipe.steps, pct_start=0.1
+        )
+        for step in range(recipe.steps):
+            loss = _loss(base, injector, domains[step % len(domains)], after_T, recipe.batch, rng)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(injector.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            if on_step is not None:
+                on_step(step + 1, recipe.steps, float(loss.detach()))
+    return injector.eval()
+
+
+def answer_words(base: BaseLLM, schema: Schema) -> Tensor:
+    """(N, D): the LLM's mean input embedding of each answer of a schema."""
+    return torch.stack([base.word_embedding(answer) for answer in schema.target.answers])
+
+
+@torch.no_grad()
+def _domain(base: BaseLLM, wording: Wording, count: int, rng: random.Random) -> _Domain:
+    target = wording.schema.target
+    generator = QuestionGenerator(wording)
+    end = base.tokenizer.eos_token_id
+    sentences = tuple((*base.answer_ids(sentence), end) for sentence in target.sentences)
+    prefixes = []
+    for _ in range(count):
+        before_T = base.prompt(generator.sample(rng).text).before_T
+        cache = base.model(before_T[None], use_cache=True, logits_to_keep=1).past_key_values
+        layers = tuple((layer.keys, layer.values) for layer in cache.layers)
+        prefixes.append(_Prefix(layers, len(before_T)))
+    return _Domain(
+        answer_words(base, wording.schema),
+        torch.tensor([sentence[0] for sentence in sentences], device=base.model.device),
+        sentences,
+        tuple(prefixes),
+    )
+
+
+def _draw_outputs(count: int, classes: int, rng: random.Random) -> Tensor:
+    """Expert outputs (B, N) over the whole simplex, sure and unsure ones alike."""
+    logits_BN = torch.tensor([[rng.gauss(0, 1) for _ in range(classes)] for _ in range(count)])
+    sharpness_B1 = torch.tensor([[rng.choice([0.5, 1.0, 2.0, 4.0])] for _ in range(count)])
+    return torch.softmax(logits_BN * sharpness_B1, dim=-1)
+
+
+def _joined_prefixes(prefixes: Sequence[_Prefix]) -> tuple[DynamicCache, Tensor]:
+    """Prefixes side by side, padded on the left; and the mask (B, T) of what is real."""
+    longest = max(prefix.length for prefix in prefixes)
+    mask_BT = torch.tensor([[0] * (longest - p.length) + [1] * p.length for p in prefixes])
+    cache = DynamicCache()
+    for layer in range(len(prefixes[0].layers)):
+        keys, values = (
+            torch.cat(
+                [torch.nn.functional.pad(p.layers[layer][which], (0, 0, longest - p.length, 0)) for p in prefixes]
+            )
+            for which in (0, 1)
+        )
+        cache.update(keys, values, layer)
+    return cache, mask_BT.to(keys.device)
+
+
+def _loss(
+    base: BaseLLM, injector: Injector, domain: _Domain, after_T: Tensor, batch: int, rng: random.Random
+) -> Tensor:
+    device = base.model.device
+    probability_BN = _draw_outputs(batch, len(domain.sentences), rng).to(device)
+    drawn = [rng.choices(range(len(domain.sentences)), row)[0] for row in probability_BN.tolist()]
+    cache, mask_BT = _joined_prefixes(rng.choices(domain.prefixes, k=batch))
+    tokens_BKD = injector(probability_BN, domain.words_ND)
+    longest = max(len(sentence) for sentence in domain.sentences)
+    said_BS = torch.full((batch, longest), _IGNORED, device=device)
+    for row, index in enumerate(drawn):
+        said_BS[row, : len(domain.sentences[index])] = torch.tensor(domain.sentences[index], device=device)
+    embed = base.model.get_input_embeddings()
+    after_BAD = embed(after_T).expand(batch, -1, -1)
+    # The last token of the sentence predicts nothing that is asked for, so it is not fed.
+    fed_BSD = embed(said_BS[:, :-1].clamp(min=0))
+    inputs_BLD = torch.cat([tokens_BKD, after_BAD, fed_BSD], dim=1)
+    mask = torch.cat([mask_BT, torch.ones(inputs_BLD.shape[:2], dtype=mask_BT.dtype, device=device)], dim=1)
+    positions = mask_BT.sum(1, keepdim=True) + torch.arange(inputs_BLD.shape[1], device=device)
+    logits_BSV = base.model(
+        inputs_embeds=inputs_BLD,
+        past_key_values=cache,
+        attention_mask=mask,
+        position_ids=positions,
+        logits_to_keep=longest,
+    ).logits
+    first_BN = torch.log_softmax(logits_BSV[:, 0].float(), dim=-1)[:, domain.first_N]
+    outcome = -(probability_BN * first_BN).sum(-1).mean()
+    sentence = torch.nn.functional.cross_entropy(
+        logits_BSV[:, 1:].float().flatten(0, 1), said_BS[:, 1:].flatten(), ignore_index=_IGNORED
+    )
+    return outcome + sentence

@@ -1,0 +1,144 @@
+"""``llamdex-provider connect``, ``ask`` and ``eval``: train the connectors, put a question, measure."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llamdex_fl import console
+from provider_server.cli.main import app
+
+if TYPE_CHECKING:
+    from llamdex_fl.assembly import Answer
+
+__all__ = ["ask", "connect", "evaluate_questions"]
+
+_HOME_VARIABLE = "LLAMDEX_PROVIDER_HOME"
+_DEMO_HOME = Path("out/demo/provider")
+
+_Home = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        help=f"The provider's directory. Default: ${_HOME_VARIABLE}, else this directory if it is one, "
+        f"else {_DEMO_HOME}, where the demo leaves its provider.",
+    ),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print the result for a program.")]
+
+
+@app.command()
+def connect(
+    home: _Home = None,
+    *,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train even if the cache has these connectors.")] = False,
+) -> None:
+    """Train the reader and the injector for the provider's schemas; no silo's records are needed or used."""
+    from llamdex_fl.base_llm.base import load_base_llm  # noqa: PLC0415 - torch, not for --help
+    from provider_server.config import load_provider_config  # noqa: PLC0415
+    from provider_server.fitting import fit_connectors  # noqa: PLC0415
+
+    config = load_provider_config(_found(home))
+    with console.progress() as shown:
+        tasks = {what: shown.add_task(what, total=None) for what in ("reader", "injector")}
+        trained = fit_connectors(
+            config,
+            load_base_llm(config.base_llm),
+            fresh=fresh,
+            on_progress=lambda what, done, total: shown.update(tasks[what], completed=done, total=total),
+        )
+    console.stdout.print("The connectors were trained." if trained else "The connectors were in the cache.")
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="The question, as you would write it to a person.")],
+    home: _Home = None,
+    *,
+    asker: Annotated[str | None, typer.Option(help="The silo that asks: its own prior is used.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """Answer a question: the LLM's words, the probability, which experts spoke, and the facts that were read."""
+    from provider_server.config import load_provider_config  # noqa: PLC0415 - torch, not for --help
+    from provider_server.fitting import open_assembly  # noqa: PLC0415
+
+    answer = open_assembly(load_provider_config(_found(home))).answer(question, asker=asker)
+    if as_json:
+        console.print_json(
+            {
+                "answer": answer.text,
+                "schema": answer.schema,
+                "probabilities": dict(answer.probabilities),
+                "expert_probabilities": dict(answer.expert_probabilities),
+                "experts": list(answer.silos),
+                "facts": dict(answer.facts),
+            }
+        )
+    else:
+        _show(answer)
+
+
+@app.command("eval")
+def evaluate_questions(
+    questions: Annotated[Path, typer.Option("--questions", help="JSONL: id, schema, question, features, label.")],
+    home: _Home = None,
+    *,
+    as_json: _Json = False,
+) -> None:
+    """Measure the assembly on questions whose records and outcomes are known."""
+    from llamdex_fl.assembly import evaluate, read_questions  # noqa: PLC0415 - torch, not for --help
+    from provider_server.config import load_provider_config  # noqa: PLC0415
+    from provider_server.fitting import open_assembly  # noqa: PLC0415
+
+    assembly = open_assembly(load_provider_config(_found(home)))
+    asked = read_questions(questions, assembly.reader.schemas)
+    with console.progress() as shown:
+        task = shown.add_task("questions", total=None)
+        report = evaluate(
+            assembly, asked, on_question=lambda done, total: shown.update(task, completed=done, total=total)
+        )
+    if as_json:
+        console.print_json(report)
+    else:
+        _show_report(report)
+
+
+def _found(home: Path | None) -> Path:
+    if home is not None:
+        return home
+    if os.environ.get(_HOME_VARIABLE):
+        return Path(os.environ[_HOME_VARIABLE])
+    return Path() if Path("provider.toml").is_file() else _DEMO_HOME
+
+
+def _show(answer: "Answer") -> None:
+    from rich.table import Table  # noqa: PLC0415 - keeps --help fast
+
+    console.stdout.print(answer.text, style="bold", markup=False, highlight=False)
+    if answer.schema is None:
+        console.stdout.print("No schema answers this; the base LLM spoke alone.", style="dim")
+        return
+    chances = ", ".join(f"{word} {chance:.2f}" for word, chance in answer.probabilities.items())
+    console.stdout.print(f"probability: {chances}", highlight=False)
+    console.stdout.print(f"experts: {', '.join(answer.silos)} ({answer.schema})", highlight=False)
+    table = Table("fact", "read in the question")
+    for name, value in answer.facts.items():
+        table.add_row(name, "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value))
+    console.stdout.print(table)
+
+
+def _show_report(report: dict[str, Any]) -> None:
+    from rich.table import Table  # noqa: PLC0415 - keeps --help fast
+
+    def rows(table: Table, document: dict[str, Any], prefix: str = "") -> None:
+        for key, value in document.items():
+            if isinstance(value, dict):
+                rows(table, value, f"{prefix}{key}.")
+            elif not isinstance(value, list):
+                shown = "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+                table.add_row(prefix + key, shown)
+
+    table = Table("measure", "value")
+    rows(table, report)
+    console.stdout.print(table)

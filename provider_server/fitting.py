@@ -1,0 +1,152 @@
+"""Trains a provider's connectors from schemas, and puts assemblies together from what silos sent.
+
+Connectors depend on the schemas, their wordings, the recipes, the encoder and the base LLM, all public: what was
+trained once for the same of these is taken from the user's cache.
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from llamdex_fl.assembly import AssembledLlamdex, Seat
+from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
+from llamdex_fl.base_llm.packaged import packaged_encoder
+from llamdex_fl.connectors.injector import Injector, InjectorRecipe, train_injector
+from llamdex_fl.connectors.questions import ordinary_questions, training_wording
+from llamdex_fl.connectors.reader import Reader, ReaderRecipe, train_reader
+from llamdex_fl.errors import ConfigError
+from llamdex_fl.experts import Expert
+from llamdex_fl.schema import Schema, load_schema
+from provider_server.config import ProviderConfig
+from provider_server.registry import Registry
+
+__all__ = ["fit_connectors", "open_assembly", "provider_schemas"]
+
+#: Told (what is trained, steps done, steps in all).
+Progress = Callable[[str, int, int], None]
+
+
+def provider_schemas(config: ProviderConfig) -> list[Schema]:
+    """The schemas that a provider serves, by name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    schemas = [load_schema(path) for path in config.schemas.glob("*.json")]
+    if not schemas:
+        raise ConfigError(
+            f"The provider in {config.home} serves no schema.",
+            expected=f"schema files in {config.schemas}",
+            got="none",
+            next_step="add one: llamdex-provider add-schema",
+        )
+    return sorted(schemas, key=lambda schema: schema.name)
+
+
+def fit_connectors(
+    config: ProviderConfig,
+    base: BaseLLM,
+    *,
+    reader_recipe: ReaderRecipe | None = None,
+    injector_recipe: InjectorRecipe | None = None,
+    fresh: bool = False,
+    on_progress: Progress | None = None,
+) -> bool:
+    """Train the reader and the injector of a provider, or take them from the cache.
+
+    Args:
+        config: the provider.
+        base: the frozen LLM.
+        reader_recipe: how the reader is trained.
+        injector_recipe: how the injector is trained.
+        fresh: train even if the cache has them.
+        on_progress: told about each step.
+
+    Returns:
+        Whether something was trained.
+    """
+    reader_recipe = reader_recipe or ReaderRecipe()
+    injector_recipe = injector_recipe or InjectorRecipe()
+    schemas = provider_schemas(config)
+    key = _key(base, schemas, reader_recipe, injector_recipe)
+    cached = user_cache_path("llamdex-fl") / "connectors" / key
+    trained = fresh or not cached.is_dir()
+    if trained:
+        _train(cached, base, schemas, reader_recipe, injector_recipe, on_progress)
+    _replace(config.connectors, cached)
+    return trained
+
+
+def open_assembly(config: ProviderConfig, base: BaseLLM | None = None) -> AssembledLlamdex:
+    """The base LLM, the provider's connectors, and every active expert of the registry.
+
+    Raises:
+        ArtefactError: the connectors are missing or for another base LLM.
+    """
+    base = base or load_base_llm(config.base_llm)
+    reader = Reader.load(config.connectors)
+    assembly = AssembledLlamdex(base, reader, Injector.load(config.connectors, base_digest=base.digest))
+    with Registry(config.registry) as registry:
+        for schema in reader.schemas.values():
+            records = registry.releases(schema.digest(), status="active")
+            for record in sorted(records, key=lambda record: (record.accepted_at, record.release_id)):
+                release, _ = registry.load_release(record.release_id)
+                expert = Expert.from_tensors(schema, release.tensors, release.architecture)
+                assembly.seat(schema.name, Seat(record.silo, expert, release.guarantee))
+    return assembly
+
+
+def _train(
+    target: Path,
+    base: BaseLLM,
+    schemas: Sequence[Schema],
+    reader_recipe: ReaderRecipe,
+    injector_recipe: InjectorRecipe,
+    on_progress: Progress | None,
+) -> None:
+    wordings = [training_wording(schema) for schema in schemas]
+
+    def told(what: str) -> Callable[[int, int, float], None]:
+        return lambda done, total, _: on_progress(what, done, total) if on_progress else None
+
+    reader = train_reader(
+        packaged_encoder(), wordings, ordinary_questions(), recipe=reader_recipe, on_step=told("reader")
+    )
+    injector = train_injector(base, wordings, recipe=injector_recipe, on_step=told("injector"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix="making-"))
+    try:
+        reader.save(scratch)
+        injector.save(scratch)
+        shutil.rmtree(target, ignore_errors=True)
+        scratch.rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _replace(folder: Path, source: Path) -> None:
+    """Copy beside, then swap: a folder of connectors is whole or the old one."""
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix="connectors-"))
+    shutil.copytree(source, scratch, dirs_exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    scratch.rename(folder)
+
+
+def _key(
+    base: BaseLLM, schemas: Sequence[Schema], reader_recipe: ReaderRecipe, injector_recipe: InjectorRecipe
+) -> str:
+    """Names everything that the connectors are made of, the code that makes them included."""
+    digest = hashlib.sha256()
+    for text in (base.digest, repr(reader_recipe), repr(injector_recipe), *(schema.digest() for schema in schemas)):
+        digest.update(text.encode() + b"\0")
+    with (packaged_encoder() / "model.safetensors").open("rb") as stream:
+        digest.update(hashlib.file_digest(stream, "sha256").digest())
+    code = Path(str(files("llamdex_fl.connectors")))
+    for path in sorted(path for path in code.rglob("*") if path.suffix in {".py", ".toml", ".txt"}):
+        digest.update(path.relative_to(code).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
