@@ -137,7 +137,7 @@ def _issue(
         _builder(name, issuer.subject, public_key, now, _LIFETIME)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(ca=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([subject.usage]), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([subject.usage]), critical=False)
         .add_extension(x509.SubjectAlternativeName(subject.names), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca[1].public_key()), critical=False)
         .sign(ca[1], SHA256())

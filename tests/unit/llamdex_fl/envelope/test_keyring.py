@@ -1,0 +1,147 @@
+"""Trust from a fingerprint to every key: forged, rolled back, expired and under-signed documents."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from llamdex_fl.envelope import (
+    Answer,
+    Keyring,
+    Member,
+    ProviderEntry,
+    RecipientKey,
+    RefusedError,
+    Root,
+    SignedEnvelope,
+    SigningKey,
+    load_keyring,
+    load_root,
+    read_keyring,
+    read_root,
+)
+from llamdex_fl.errors import KeyringError
+
+NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
+
+
+KEYS = [SigningKey.generate() for _ in range(3)]
+LATER = NOW + timedelta(days=30)
+ROOT = Root(version=1, threshold=2, keys=tuple(key.public for key in KEYS), expires_at=LATER)
+
+
+def make_keyring() -> Keyring:
+    return Keyring(
+        version=3,
+        trust_domain="example.org",
+        issued_at=NOW,
+        expires_at=LATER,
+        ca="-----BEGIN CERTIFICATE-----\n",
+        provider=ProviderEntry(
+            provider="prov",
+            key=SigningKey.generate().public,
+            recipients=(RecipientKey.generate().public,),
+            spki=("ab" * 32,),
+        ),
+        silos={"a": Member(key=SigningKey.generate().public, spki="cd" * 32)},
+        revoked=("ef" * 32,),
+    )
+
+
+def test_round_trip(tmp_path: Path):
+    keyring = make_keyring()
+    (tmp_path / "root.json").write_text(ROOT.signed(KEYS[:2]).to_json())
+    (tmp_path / "keyring.json").write_text(keyring.signed(KEYS[1:]).to_json())
+    root = load_root(tmp_path / "root.json", now=NOW)
+    read = load_keyring(tmp_path / "keyring.json", root, now=NOW, at_least=3)
+    assert replace(read, envelope=None) == keyring
+    assert root.fingerprint() == ROOT.fingerprint()
+    assert read_root(ROOT.signed(KEYS), now=NOW, fingerprint=ROOT.fingerprint().upper()).threshold == 2
+
+
+def test_roots_that_are_refused():
+    signed = ROOT.signed(KEYS)
+    cases: list[tuple[SignedEnvelope, dict[str, object]]] = [
+        (ROOT.signed(KEYS[:1]), {}),
+        (ROOT.signed([SigningKey.generate(), SigningKey.generate()]), {}),
+        (replace(signed, payload=signed.payload.replace(b'"threshold":2', b'"threshold":1')), {}),
+        (replace(signed, payload_type="application/other"), {}),
+        (replace(ROOT, keys=(KEYS[0].public, KEYS[0].public)).signed(KEYS[:1]), {}),
+        (signed, {"now": LATER}),
+        (signed, {"fingerprint": "00" * 32}),
+        (make_keyring().signed(KEYS), {}),
+    ]
+    for envelope, more in cases:
+        with pytest.raises(KeyringError):
+            read_root(envelope, **{"now": NOW, **more})  # type: ignore[arg-type]  # a table of keywords
+
+
+def test_keyrings_that_are_refused():
+    root, keyring = read_root(ROOT.signed(KEYS), now=NOW), make_keyring()
+    signed = keyring.signed(KEYS)
+    cases: list[tuple[SignedEnvelope, dict[str, object]]] = [
+        (keyring.signed(KEYS[:1]), {}),
+        (keyring.signed([KEYS[0], KEYS[0]]), {}),
+        (keyring.signed([SigningKey.generate()] * 2), {}),
+        (replace(signed, payload=signed.payload.replace(b'"version":3', b'"version":4')), {}),
+        (signed, {"at_least": 4}),
+        (signed, {"now": LATER}),
+        (ROOT.signed(KEYS), {}),
+        (replace(keyring, provider=replace(keyring.provider, recipients=())).signed(KEYS), {}),
+    ]
+    for envelope, more in cases:
+        with pytest.raises(KeyringError):
+            read_keyring(envelope, root, **{"now": NOW, **more})  # type: ignore[arg-type]  # a table of keywords
+
+
+def test_a_small_order_key_in_a_keyring_is_refused():
+    keyring, root = make_keyring(), read_root(ROOT.signed(KEYS), now=NOW)
+    payload = keyring.signed(KEYS).payload.replace(keyring.silos["a"].key.ed25519.hex().encode(), b"01" + b"00" * 31)
+    forged = SignedEnvelope("application/vnd.llamdex.keyring.v1+json", payload, ())
+    signatures = tuple(signature for key in KEYS for signature in key.sign(forged.pae()))
+    with pytest.raises(KeyringError, match="small order"):
+        read_keyring(replace(forged, signatures=signatures), root, now=NOW)
+
+
+def test_successor_needs_the_old_and_the_new_threshold():
+    root = read_root(ROOT.signed(KEYS), now=NOW)
+    fresh = [SigningKey.generate() for _ in range(2)]
+    following = Root(version=2, threshold=2, keys=tuple(key.public for key in fresh), expires_at=LATER)
+    assert root.successor(following.signed([*KEYS[:2], *fresh]), NOW).version == 2
+    for signers in (fresh, KEYS, [KEYS[0], *fresh], [*KEYS, fresh[0]]):
+        with pytest.raises(KeyringError):
+            root.successor(following.signed(signers), NOW)
+    with pytest.raises(KeyringError):
+        root.successor(replace(following, version=3).signed([*KEYS, *fresh]), NOW)
+
+
+def test_unknown_and_revoked_members():
+    keyring = make_keyring()
+    member = keyring.member("a")
+    for revoked in (member.spki, member.key.keyid):
+        after = keyring.with_revoked([revoked], now=NOW, expires_at=LATER)
+        assert after.version == keyring.version + 1
+        with pytest.raises(RefusedError) as caught:
+            after.member("a")
+        assert caught.value.answer is Answer.UNAUTHENTICATED
+    with pytest.raises(RefusedError):
+        keyring.member("b")
+
+
+def test_recipient_comes_from_the_keyring_only():
+    provider = make_keyring().provider
+    keyid = provider.recipients[0].keyid
+    assert provider.recipient(keyid) == provider.recipients[0]
+    with pytest.raises(KeyringError):
+        provider.recipient("00" * 32)
+    with pytest.raises(KeyringError):
+        provider.recipient(keyid, revoked=(keyid,))
+
+
+def test_missing_and_damaged_files(tmp_path: Path):
+    with pytest.raises(KeyringError):
+        load_root(tmp_path / "none", now=NOW)
+    (tmp_path / "bad").write_bytes(b"\xff")
+    with pytest.raises(KeyringError):
+        load_root(tmp_path / "bad", now=NOW)
