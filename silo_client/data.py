@@ -56,6 +56,18 @@ def read_records(path: Path, schema: Schema) -> SiloData:
             got="nothing",
             next_step="mend the path in silo.toml",
         )
+    try:
+        return _read(path, schema)
+    except OSError as error:
+        raise RecordError(
+            f"The data file {path} cannot be opened or read.",
+            expected="a file that this user may read",
+            got=error.strerror or type(error).__name__,
+            next_step="change its permissions, or look after its disk",
+        ) from error
+
+
+def _read(path: Path, schema: Schema) -> SiloData:
     digest = hashlib.sha256()
     reader = csv.reader(_lines(path, digest), strict=True)
     records: list[dict[str, Value]] = []

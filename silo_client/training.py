@@ -23,6 +23,7 @@ from opacus.grad_sample import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch.nn import Linear
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import skip_init
 
 from llamdex_fl.errors import PolicyError
 from llamdex_fl.experts import THERMOMETER_LINEAR, encode
@@ -200,7 +201,10 @@ def _dp_sgd(  # noqa: PLR0913, PLR0917 - the inputs of one algorithm, all of the
     targets = torch.from_numpy(labels_n)
     prior_C = np.log(counts_C / counts_C.sum())
     offset = torch.from_numpy(prior_C)
-    layer = Linear(inputs.shape[1], len(counts_C), bias=False, dtype=torch.float64)
+    # Without torch's own random start, which would be thrown away.
+    layer: Linear = skip_init(  # type: ignore[no-untyped-call] # torch's own
+        Linear, inputs.shape[1], len(counts_C), bias=False, dtype=torch.float64
+    )
     torch.nn.init.zeros_(layer.weight)
     # The loss is a sum, so a record's gradient does not depend on who else is in the batch.
     model = GradSampleModule(layer, loss_reduction="sum")
