@@ -1,5 +1,5 @@
 # make demo    the main job, from nothing      make test    the default tests      make check    what CI checks
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
