@@ -12,7 +12,8 @@ Nothing here logs, and no number computed from records stands in an error. Legen
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,7 +122,8 @@ def train(  # noqa: PLR0913 - the last three are for tests, simulations and disp
     labels_n = np.array(data.labels, np.int64)
     counts_C = _noisy_counts(labels_n, len(schema.target.labels), counts, noise)
     codes_nD = encode(schema, data.records).astype(np.float64)
-    weight_CD, bias_C = _dp_sgd(codes_nD, labels_n, counts_C, steps, recipe, noise, progress)
+    with _one_thread():
+        weight_CD, bias_C = _dp_sgd(codes_nD, labels_n, counts_C, steps, recipe, noise, progress)
     ledger.finish(entry)
     return Release(
         schema_digest=schema.digest(),
@@ -133,6 +135,17 @@ def train(  # noqa: PLR0913 - the last three are for tests, simulations and disp
         },
         guarantee=guarantee,
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Batches are so small that a second thread costs more than it saves, many times more on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _require_fit(schema: Schema, data: SiloData, authorisation: Authorisation) -> None:

@@ -16,12 +16,14 @@ __all__ = ["seeds"]
 
 
 @app.command()
-def seeds(
-    seed: Annotated[list[int] | None, typer.Option("--seeds", help="A seed; give the option once for each.")] = None,
+def seeds(  # noqa: PLR0913 - each is an option
+    more: Annotated[list[int] | None, typer.Argument(help="More seeds, so that --seeds 0 1 2 works.")] = None,
+    *,
+    seed: Annotated[list[int] | None, typer.Option("--seeds", min=0, help="A seed, or several: --seeds 0 1 2.")] = None,
     data: Annotated[str, typer.Option(help="heart, or titanic dealt to four unequal silos.")] = "heart",
     epsilon: Annotated[float, typer.Option(min=0.05, max=16.0, help="What each silo's release may cost.")] = 1.0,
     delta: Annotated[float, typer.Option(min=1e-12, max=1e-3, help="Delta of each guarantee.")] = 1e-4,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,  # noqa: FBT002 - an option
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train each silo's expert, alone and assembled, and score all on the same held-out records.
 
@@ -32,7 +34,7 @@ def seeds(
     if data not in DOMAINS:
         raise typer.BadParameter(f"expected one of {', '.join(DOMAINS)}", param_hint="--data")
     with console.progress() as progress:
-        chosen = progress.track(seed or [0, 1, 2], description="seeds")
+        chosen = progress.track([*(seed or []), *(more or [])] or [0, 1, 2], description="seeds")
         results = [run_seed(data, each, epsilon=epsilon, delta=delta) for each in chosen]
     columns = _columns(results)
     if as_json:
