@@ -37,7 +37,7 @@ from provider_server.rounds import Fault, Round, RoundSpec
 __all__ = ["app", "hold_round"]
 
 HOME_VARIABLE = "LLAMDEX_PROVIDER_HOME"
-_POLL_S = 0.3
+_POLL_S = 0.5
 #: Flower's error codes: the node was lost, or the reply was; anything else is a fault of the app.
 _LOST = frozenset({3, 4, 5})
 
@@ -97,7 +97,10 @@ class _Desk:
     def step(self) -> bool:
         """Send what is due, read what came; True if the round looks different now."""
         self._receive()
-        nodes = {node.name: node.node_id for node in self._grid.get_nodes() if node.status == "online"}
+        # Who is online is asked only when there is something to send: it is a request each time.
+        wanted = self.round.due(self.round.silos, time.monotonic())
+        online = [node for node in self._grid.get_nodes() if node.status == "online"] if wanted else []
+        nodes = {node.name: node.node_id for node in online}
         for send in self.round.due(nodes, time.monotonic()):
             message = Message(
                 RecordDict({OFFER_RECORD: ConfigRecord(offer_to_text(self.round.spec.offer))}),

@@ -6,6 +6,9 @@ upload -> receipt. Each fault becomes a code; what it was stands in the silo's o
 
 import importlib
 import logging
+import os
+import sys
+import threading
 
 from llamdex_fl.envelope import Receipt
 from llamdex_fl.errors import (
@@ -32,6 +35,8 @@ from silo_client.jobs import Job, JobState, JobStore
 from silo_client.policy import authorise, load_policy
 
 __all__ = ["SiloWorker", "answer_for"]
+
+_WARM_UP_NICENESS = 10
 
 #: From the narrow to the wide: the first class that fits names the code.
 _CODES: tuple[tuple[type[Exception], Answer], ...] = (
@@ -64,7 +69,12 @@ class SiloWorker:
         self._upload_deadline_s = upload_deadline_s
 
     def warm_up(self) -> None:
-        """Load the trainer, so that the first round does not wait for it. Meant for a thread of its own."""
+        """Load the trainer, so that the first round does not wait for it. Meant for a thread of its own.
+
+        The thread yields to whatever else the machine has to do.
+        """
+        if sys.platform == "linux":  # elsewhere this would slow the whole process down
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _WARM_UP_NICENESS)
         importlib.import_module("silo_client.training")
 
     def consider(self, offer: Offer) -> Reply:

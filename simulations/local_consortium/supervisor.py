@@ -38,6 +38,7 @@ class Process:
 
     Attributes:
         restarts: how often it may still be started again after it ended by itself.
+        pause_s: seconds until it is; doubled each time.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Process:
     log: Path
     handle: "subprocess.Popen[bytes]"
     restarts: int = 0
-    pause_s: float = 5.0
+    pause_s: float = 2.0
     start_again_s: float | None = None
 
     @property
@@ -106,9 +107,18 @@ class Supervisor:
             restore()
 
     def start(
-        self, name: str, argv: Sequence[str | Path], environment: Mapping[str, str] | None = None, *, restarts: int = 0
+        self,
+        name: str,
+        argv: Sequence[str | Path],
+        environment: Mapping[str, str] | None = None,
+        *,
+        restarts: int = 0,
+        pause_s: float = 2.0,
     ) -> Process:
-        """Start a process; ``environment`` is added to this one's own."""
+        """Start a process; ``environment`` is added to this one's own.
+
+        When it ends by itself it is started again up to ``restarts`` times, after ``pause_s`` and twice that each time.
+        """
         process_environment = self.environment(environment)
         log = self.logs / f"{name}.log"
         arguments = tuple(str(argument) for argument in argv)
@@ -119,6 +129,7 @@ class Supervisor:
             log=log,
             handle=self._spawn(arguments, process_environment, log, "wb"),
             restarts=restarts,
+            pause_s=pause_s,
         )
         self.processes[name] = process
         return process

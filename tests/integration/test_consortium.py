@@ -5,10 +5,9 @@ that quotes a record. Everything else is as in the demo, with small tables.
 """
 
 import json
-import random
 import sqlite3
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pytest
 from llamdex_fl.privacy import DataSetId, LaplaceCounts, Ledger, Spending
 from llamdex_fl.release import Offer
 from llamdex_fl.rounds import Answer, guarantee_to_text, offer_to_text
-from llamdex_fl.schema import Schema, Value, load_library_schema
+from llamdex_fl.schema import load_library_schema
 from provider_server.config import load_provider_config
 from provider_server.registry import Registry
 from provider_server.round_report import RoundReport
@@ -26,8 +25,7 @@ from silo_client.config import load_silo_config
 from silo_client.daemon_protocol import Operation, Request, ask, find_socket
 from silo_client.data import read_records
 from silo_client.policy import DEFAULT_PURPOSE, load_policy
-from simulations.datasets import LabelledRecord, write_silo_csv
-from simulations.local_consortium import Founded, LocalConsortium, found_consortium
+from simulations.local_consortium import Founded, LocalConsortium
 
 PRIVATE = "row 17: ssn=078-05-1120"
 SILOS = ("north", "south", "spent", "leaky")
@@ -60,22 +58,8 @@ if any("flwr-serverapp" in word for word in sys.orig_argv):
 """
 
 
-def _records(schema: Schema, count: int, seed: int) -> list[LabelledRecord]:
-    chance = random.Random(seed)  # noqa: S311 - synthetic patients
-    records = []
-    for _ in range(count):
-        features: dict[str, Value] = {}
-        for feature in schema.features:
-            if feature.is_category:
-                features[feature.name] = chance.choice(feature.categories)
-            else:
-                low, high = feature.low_high()
-                features[feature.name] = chance.randint(int(low), int(high)) if feature.kind == "integer" else low
-        records.append(LabelledRecord(features=features, label=chance.randrange(len(schema.target.labels))))
-    return records
-
-
-def _spend(home: Path, schema: Schema) -> None:
+def _spend(home: Path) -> None:
+    schema = load_library_schema("heart")
     config, policy = load_silo_config(home), load_policy(load_silo_config(home).policy)
     spending = Spending(
         data_set=DataSetId(digest=read_records(config.data, schema).digest, name=policy.data_set),
@@ -105,25 +89,13 @@ class Held:
 
 
 @pytest.fixture(scope="module")
-def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
+def held(
+    tmp_path_factory: pytest.TempPathFactory, found_small: Callable[[Path, Sequence[str]], tuple[Founded, Offer]]
+) -> Iterator[Held]:
     base = tmp_path_factory.mktemp("c")
-    schema = load_library_schema("heart")
-    data = {silo: base / f"{silo}.csv" for silo in SILOS}
-    for seed, path in enumerate(data.values()):
-        write_silo_csv(path, schema, _records(schema, 60, seed))
-    founded = found_consortium(base / "founded", schema, data)
-    _spend(founded.silo_homes["spent"], schema)
+    founded, offer = found_small(base, SILOS)
+    _spend(founded.silo_homes["spent"])
     tap = base / "tap.jsonl"
-    offer = Offer(
-        provider=founded.provider,
-        purpose=DEFAULT_PURPOSE,
-        schema_digest=schema.digest(),
-        architecture="thermometer_linear/v1",
-        base_model_digest="b" * 64,
-        epsilon=1.0,
-        delta=1e-4,
-        challenge="0" * 64,
-    )
     seen: list[RoundReport] = []
     with LocalConsortium(
         work_dir=base / "work",
