@@ -19,6 +19,9 @@ __all__ = ["judge", "review"]
 
 #: Fewer others say nothing about who is the odd one out.
 _QUORUM = 3
+#: The tensor that holds noisy numbers of records: not a weight, and rightly as large as a silo.
+_COUNTS = "class_counts"
+_MOST_RECORDS = 1e7
 
 
 def review(registry: Registry, limits: Limits) -> list[ReleaseRecord]:
@@ -47,8 +50,9 @@ def judge(release: Release, others: Sequence[Release], limits: Limits) -> str:
     """
     for name, tensor in release.tensors.items():
         rms = float(np.sqrt(np.mean(np.square(tensor, dtype=np.float64))))
-        if rms > limits.weight_rms:
-            return f"the tensor {name} is out of scale: RMS {rms:.3g} over {limits.weight_rms:g}"
+        most = _MOST_RECORDS if name == _COUNTS else limits.weight_rms
+        if rms > most:
+            return f"the tensor {name} is out of scale: RMS {rms:.3g} over {most:g}"
     same = [other for other in others if _shapes(other) == _shapes(release)]
     if len(same) < _QUORUM:
         return ""
@@ -72,7 +76,8 @@ def _shapes(release: Release) -> dict[str, tuple[int, ...]]:
 
 
 def _flat(release: Release) -> NDArray[np.float64]:
-    return np.concatenate([release.tensors[name].reshape(-1).astype(np.float64) for name in sorted(release.tensors)])
+    names = [name for name in sorted(release.tensors) if name != _COUNTS]
+    return np.concatenate([release.tensors[name].reshape(-1).astype(np.float64) for name in names])
 
 
 def _cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

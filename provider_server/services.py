@@ -32,7 +32,7 @@ class UploadService(pb2_grpc.UploadServiceServicer):
         self._desk = desk
         self._limits = desk.config.limits
         #: The stream of each upload; a newer one takes the place of an older one, whose sender has gone.
-        self._streams: dict[str, asyncio.Task[None]] = {}
+        self._streams: dict[str, asyncio.Task[int]] = {}
         # One at a time: the checks of a commit are the only heavy work, and a queue is fairer than a race.
         self._committing = asyncio.Lock()
 
@@ -69,11 +69,17 @@ class UploadService(pb2_grpc.UploadServiceServicer):
                 raise DocumentError("The stream does not begin with a header.", expected="a header", got="no header")
             await self._displace(header.upload_id, silo)
             stream = await asyncio.to_thread(self._desk.receive, silo, header)
-            task = asyncio.current_task()
-            if task is not None:
-                self._streams[header.upload_id] = task
+            # A task of its own, since a newer stream of the same upload may end it: gRPC would leave the older
+            # call without an answer if its handler itself were cancelled.
+            task = asyncio.create_task(self._take(requests, stream))
+            self._streams[header.upload_id] = task
             try:
-                return convert.upload_response(await self._take(requests, stream))
+                return convert.upload_response(await task)
+            except asyncio.CancelledError:
+                current = asyncio.current_task()
+                if current is None or current.cancelling():
+                    raise
+                raise _displaced() from None
             finally:
                 stream.close()
                 if self._streams.get(header.upload_id) is task:
@@ -105,6 +111,16 @@ class UploadService(pb2_grpc.UploadServiceServicer):
 def add_to_server(service: UploadService, server: object) -> None:
     """Register the service; here, because messages and stubs are touched in this module only."""
     pb2_grpc.add_UploadServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]  # generated
+
+
+def _displaced() -> RefusedError:
+    return RefusedError(
+        Answer.ABORTED,
+        "A newer stream of this upload took the place of this one.",
+        expected="one stream an upload",
+        got="a second one",
+        next_step="ask for the upload's status and go on from there",
+    )
 
 
 @asynccontextmanager

@@ -42,7 +42,7 @@ from silo_client.config import SiloConfig
 from silo_client.enrolment import SiloIdentity, load_identity
 from silo_client.outbox import Outbox
 
-__all__ = ["resume", "stored_receipt", "upload"]
+__all__ = ["keep", "resume", "stored_receipt", "upload"]
 
 _T = TypeVar("_T")
 _CONNECT_SECONDS = 10.0
@@ -70,6 +70,17 @@ class _TransientError(Exception):
         super().__init__(text)
         self.doubtful = doubtful
         self.final = final
+
+
+def keep(release: Release, offer: Offer, config: SiloConfig) -> None:
+    """Write a release to the spool without sending it; from then on ``resume`` sends it, whatever happens.
+
+    Raises:
+        RefusedError: ALREADY_EXISTS, another release is on its way as the answer to this offer.
+    """
+    outbox = Outbox(config)
+    with outbox.locked():
+        outbox.put(release, offer)
 
 
 def upload(

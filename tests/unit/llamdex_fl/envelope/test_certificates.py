@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
@@ -40,7 +41,7 @@ def test_silo_certificate(ca: tuple[bytes, ec.EllipticCurvePrivateKey]):
     assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
     store = Store([x509.load_pem_x509_certificate(ca[0])])
     PolicyBuilder().store(store).time(NOW).build_client_verifier().verify(certificate, [])
-    der = certificate.public_bytes(x509.base.serialization.Encoding.DER)
+    der = certificate.public_bytes(Encoding.DER)
     assert spki_digest(pem) == spki_digest(der)
     assert certificate.not_valid_after_utc - NOW < timedelta(days=400)
 
