@@ -21,6 +21,7 @@ from llamdex_fl.envelope.control_plane import make_node_key, make_superlink_tls
 from llamdex_fl.errors import ProcessError
 from llamdex_fl.rounds import offer_to_text
 from provider_server.bundle import write_bundle
+from provider_server.config import load_provider_config
 from provider_server.round_report import RoundReport, report_path
 from provider_server.rounds import RoundSpec
 from silo_client.config import load_silo_config
@@ -165,6 +166,7 @@ class LocalConsortium:
         secret.touch(mode=0o600)
         secret.write_bytes(secrets.token_bytes(32))
         self._port = free_port(_HOST, self._wanted_port)
+        self._require_free_upload_port()
         superlink = self._start_superlink(secret)
         self._control = FlowerControl(self.supervisor, self._flower, f"{_HOST}:{self._port}", self._environment())
         provider = self.supervisor.start(
@@ -186,6 +188,12 @@ class LocalConsortium:
         self.timings.services = self._elapsed_s()
         self._app = app
         self.timings.started = self._elapsed_s()
+
+    def _require_free_upload_port(self) -> None:
+        # The silos know this address, so it is fixed; found taken now, it is told at once and by its number.
+        host, _, port = load_provider_config(self.provider_home).address.rpartition(":")
+        if port != "0":
+            free_port(host, int(port))
 
     def _start_superlink(self, secret: Path) -> Process:
         return self.supervisor.start(

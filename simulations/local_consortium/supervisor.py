@@ -138,8 +138,8 @@ class Supervisor:
         """This process's environment, ``more``, and the mark by which the guardian knows its processes."""
         return {**os.environ, **(more or {}), guardian.MARKER: self._token}
 
-    def tend(self) -> None:
-        """Start again what may be started again.
+    def tend(self, *, starting: bool = False) -> None:
+        """Start again what may be started again; while things are ``starting`` nothing may.
 
         Raises:
             ProcessError: a process ended that may not, or not any more.
@@ -147,7 +147,7 @@ class Supervisor:
         for process in self.processes.values():
             if process.alive:
                 continue
-            if process.restarts <= 0:
+            if starting or process.restarts <= 0:
                 raise ProcessError(
                     f"The process {process.name} ended by itself.",
                     expected="that it runs until the consortium is stopped",
@@ -169,7 +169,7 @@ class Supervisor:
         """Wait for the line ``ready ADDRESS`` in a process's log, and return the address."""
 
         def ready() -> str | None:
-            self.tend()
+            self.tend(starting=True)
             for line in process.log.read_text(encoding="utf-8", errors="replace").splitlines():
                 if line.startswith("ready "):
                     return line.removeprefix("ready ").strip()
@@ -181,7 +181,7 @@ class Supervisor:
         """Wait until a process accepts connections."""
 
         def accepts() -> bool:
-            self.tend()
+            self.tend(starting=True)
             with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1.0):
                 return True
             return False
