@@ -21,15 +21,25 @@ from llamdex_fl.schema import Schema, load_library_schema
 from silo_client.data import read_records
 from silo_client.policy import DEFAULT_PURPOSE, Policy, authorise
 from silo_client.training import train
-from simulations.datasets import LabelledRecord, load_heart, split, titanic_silos, write_silo_csv
+from simulations.datasets import LabelledRecord, load_heart, split, synthetic_silos, titanic_silos, write_silo_csv
 from simulations.seeded_noise import SeededNoise
 
-__all__ = ["DOMAINS", "Figures", "SeedResult", "auc", "run_seed"]
+__all__ = ["DOMAINS", "Domain", "Figures", "SeedResult", "auc", "run_seed"]
 
-#: Name of a library schema to the records of each silo.
-DOMAINS: Mapping[str, Callable[[], Mapping[str, Sequence[LabelledRecord]]]] = {
-    "heart": load_heart,
-    "titanic": titanic_silos,
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Domain:
+    """Where a consortium's records come from: a library schema, and each silo's records for a seed."""
+
+    schema: str
+    silos: Callable[[int], Mapping[str, Sequence[LabelledRecord]]]
+
+
+#: ``synthetic`` is another consortium for each seed, drawn from the heart schema: recipes are chosen there.
+DOMAINS: Mapping[str, Domain] = {
+    "heart": Domain(schema="heart", silos=lambda _seed: load_heart()),
+    "titanic": Domain(schema="titanic", silos=titanic_silos),
+    "synthetic": Domain(schema="heart", silos=lambda seed: synthetic_silos(load_library_schema("heart"), seed)),
 }
 _RECORD_BOUND = 1000
 
@@ -75,8 +85,8 @@ def run_seed(domain: str, seed: int, *, epsilon: float = 1.0, delta: float = 1e-
     Raises:
         ArtefactError: the data is not there.
     """
-    schema = load_library_schema(domain)
-    splits = {silo: split(records, seed) for silo, records in DOMAINS[domain]().items()}
+    schema = load_library_schema(DOMAINS[domain].schema)
+    splits = {silo: split(records, seed) for silo, records in DOMAINS[domain].silos(seed).items()}
     held_out = [record for part in splits.values() for record in part.held_out]
     asker_n = np.repeat(np.arange(len(splits)), [len(part.held_out) for part in splits.values()])
     labels_n = np.array([record.label for record in held_out])

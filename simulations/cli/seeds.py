@@ -20,7 +20,9 @@ def seeds(  # noqa: PLR0913 - each is an option
     more: Annotated[list[int] | None, typer.Argument(help="More seeds, so that --seeds 0 1 2 works.")] = None,
     *,
     seed: Annotated[list[int] | None, typer.Option("--seeds", min=0, help="A seed, or several: --seeds 0 1 2.")] = None,
-    data: Annotated[str, typer.Option(help="heart, or titanic dealt to four unequal silos.")] = "heart",
+    data: Annotated[
+        str, typer.Option(help="heart; titanic, dealt to four unequal silos; synthetic, drawn from the heart schema.")
+    ] = "heart",
     epsilon: Annotated[float, typer.Option(min=0.05, max=16.0, help="What each silo's release may cost.")] = 1.0,
     delta: Annotated[float, typer.Option(min=1e-12, max=1e-3, help="Delta of each guarantee.")] = 1e-4,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

@@ -6,6 +6,7 @@ packages; ``python -m simulations.datasets fetch`` gets the one that no installe
 
 from simulations.datasets.heart import HOSPITALS, load_heart
 from simulations.datasets.records import LabelledRecord, Split, split, write_silo_csv
+from simulations.datasets.synthetic import synthetic_silos
 from simulations.datasets.titanic import fetch_titanic, load_titanic, titanic_silos
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "load_heart",
     "load_titanic",
     "split",
+    "synthetic_silos",
     "titanic_silos",
     "write_silo_csv",
 ]

@@ -11,7 +11,16 @@ import pytest
 from llamdex_fl.errors import ArtefactError
 from llamdex_fl.schema import load_library_schema
 from silo_client.data import read_records
-from simulations.datasets import HOSPITALS, LabelledRecord, load_heart, load_titanic, split, titanic, write_silo_csv
+from simulations.datasets import (
+    HOSPITALS,
+    LabelledRecord,
+    load_heart,
+    load_titanic,
+    split,
+    synthetic_silos,
+    titanic,
+    write_silo_csv,
+)
 
 HEART = load_library_schema("heart")
 
@@ -95,3 +104,12 @@ def test_titanic_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     schema = load_library_schema("titanic")
     for passenger in (first, second):
         assert all(schema.feature(name).contains(value) for name, value in passenger.features.items())
+
+
+def test_synthetic_consortia_follow_the_schema_and_their_seed(tmp_path: Path) -> None:
+    silos = synthetic_silos(HEART, 3)
+    assert silos == synthetic_silos(HEART, 3) != synthetic_silos(HEART, 4)
+    for silo, records in silos.items():
+        path = tmp_path / f"{silo}.csv"
+        write_silo_csv(path, HEART, records)
+        assert len(read_records(path, HEART).records) == len(records)
