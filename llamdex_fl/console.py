@@ -34,7 +34,7 @@ stderr = Console(stderr=True)
 _INTERRUPTED = 130
 
 
-def print_json(document: Any) -> None:
+def print_json(document: Any) -> None:  # noqa: ANN401 - what JSON can say
     """Print a result for a program: one JSON document on stdout."""
     sys.stdout.write(json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n")
 

@@ -48,7 +48,7 @@ def provider_schemas(config: ProviderConfig) -> list[Schema]:
     return sorted(schemas, key=lambda schema: schema.name)
 
 
-def fit_connectors(
+def fit_connectors(  # noqa: PLR0913 - the last four are for tests and displays
     config: ProviderConfig,
     base: BaseLLM,
     *,
@@ -101,7 +101,7 @@ def open_assembly(config: ProviderConfig, base: BaseLLM | None = None) -> Assemb
     return assembly
 
 
-def _train(
+def _train(  # noqa: PLR0913, PLR0917 - the inputs of one step, all of them needed
     target: Path,
     base: BaseLLM,
     schemas: Sequence[Schema],
@@ -137,9 +137,7 @@ def _replace(folder: Path, source: Path) -> None:
     scratch.rename(folder)
 
 
-def _key(
-    base: BaseLLM, schemas: Sequence[Schema], reader_recipe: ReaderRecipe, injector_recipe: InjectorRecipe
-) -> str:
+def _key(base: BaseLLM, schemas: Sequence[Schema], reader_recipe: ReaderRecipe, injector_recipe: InjectorRecipe) -> str:
     """Names everything that the connectors are made of, the code that makes them included."""
     digest = hashlib.sha256()
     for text in (base.digest, repr(reader_recipe), repr(injector_recipe), *(schema.digest() for schema in schemas)):

@@ -1,5 +1,6 @@
 """Loads a frozen causal LLM of the Hugging Face kind and splits its chat prompt around the end of the user's turn."""
 
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass
@@ -142,8 +143,6 @@ def _digest(folder: Path) -> str:
         with file.open("rb") as stream:
             while piece := stream.read(_PIECE):
                 digest.update(piece)
-    try:
+    with contextlib.suppress(OSError):  # a read-only model directory costs a second more each time
         note.write_text(json.dumps({"state": state, "digest": digest.hexdigest()}), encoding="utf-8")
-    except OSError:
-        pass  # a read-only model directory costs a second more each time
     return digest.hexdigest()

@@ -54,7 +54,7 @@ def _package_folder(module: str, requirement: str) -> Path:
 def _dequantise(gguf: Path, target: Path) -> None:
     """Write a plain float32 copy; another process that does the same at once does no harm."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     # The weights are plain float32 by now, but transformers still calls the model quantised and refuses to save it.

@@ -11,11 +11,14 @@ from decimal import Decimal
 
 __all__ = ["Number", "find_numbers", "write_number"]
 
-_SMALL = (
+_SMALL = (  # noqa: SIM905 - words are read more easily in a line than in quotes
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
 ).split()
-_TENS = {word: 10 * ten for ten, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
+_TENS = {
+    word: 10 * ten
+    for ten, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)  # noqa: SIM905 - as above
+}
 _UNITS = {word: value for value, word in enumerate(_SMALL)} | {"nought": 0, "nil": 0, "fourty": 40}
 _SCALES = {"hundred": 100, "thousand": 1000}
 _DIGIT_WORDS = {word: value for value, word in enumerate(_SMALL[:10])} | {"nought": 0, "oh": 0}
@@ -149,7 +152,7 @@ def write_number(value: float, rng: random.Random, *, worded: float = 0.2) -> st
         digits = str(int(magnitude))
         if magnitude >= 1000 and rng.random() < 0.5:  # noqa: PLR2004 - thousands separator
             digits = f"{int(magnitude):,}"
-        return sign + digits + (".0" if rng.random() < 0.04 else "")
+        return sign + digits + (".0" if rng.random() < 0.04 else "")  # noqa: PLR2004 - a printout's zero
     return sign + format(Decimal(repr(magnitude)), "f")
 
 

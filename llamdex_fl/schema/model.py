@@ -51,7 +51,7 @@ class Feature:
             return True
         if self.is_category:
             return value in self.categories
-        if isinstance(value, str) or isinstance(value, bool) or not math.isfinite(value):
+        if isinstance(value, str | bool) or not math.isfinite(value):
             return False
         low, high = self.low_high()
         return low <= value <= high and (self.kind != "integer" or float(value).is_integer())
@@ -210,7 +210,7 @@ class _Reader:
             next_step="mend this place; docs/schema.md describes the format",
         )
 
-    def mapping(self, value: Any, place: str, needed: set[str], optional: set[str]) -> dict[str, Any]:
+    def mapping(self, value: Any, place: str, needed: set[str], optional: set[str]) -> dict[str, Any]:  # noqa: ANN401 - a JSON value may be anything
         if not isinstance(value, dict):
             raise self.wrong(place, "an object", type(value).__name__)
         missing, unknown = needed - set(value), set(value) - needed - optional
@@ -222,23 +222,23 @@ class _Reader:
             )
         return value
 
-    def sequence(self, value: Any, place: str) -> list[Any]:
+    def sequence(self, value: Any, place: str) -> list[Any]:  # noqa: ANN401 - a JSON value may be anything
         if not isinstance(value, list):
             raise self.wrong(place, "a list", type(value).__name__)
         return value
 
-    def text(self, value: Any, place: str) -> str:
+    def text(self, value: Any, place: str) -> str:  # noqa: ANN401 - a JSON value may be anything
         if not isinstance(value, str) or not value.strip():
             raise self.wrong(place, "a text", repr(value))
         return value
 
-    def texts(self, value: Any, place: str, least: int) -> tuple[str, ...]:
+    def texts(self, value: Any, place: str, least: int) -> tuple[str, ...]:  # noqa: ANN401 - a JSON value may be anything
         texts = tuple(self.text(item, place) for item in self.sequence(value, place))
         if len(texts) < least or len(set(texts)) != len(texts):
             raise self.wrong(place, f"at least {least} different texts", repr(texts))
         return texts
 
-    def feature(self, value: Any) -> Feature:
+    def feature(self, value: Any) -> Feature:  # noqa: ANN401 - a JSON value may be anything
         entry = self.mapping(value, "features", {"name", "kind", "description"}, {"categories", "range", "unit"})
         name = self.text(entry["name"], "features.name")
         kind = entry["kind"]
@@ -256,15 +256,15 @@ class _Reader:
             unit=self.text(entry["unit"], f"unit of {name}") if "unit" in entry else None,
         )
 
-    def bounds(self, value: Any, name: str) -> tuple[float, float]:
+    def bounds(self, value: Any, name: str) -> tuple[float, float]:  # noqa: ANN401 - a JSON value may be anything
         numbers = self.sequence(value, f"range of {name}")
         # bool is an int in Python, and JSON's NaN and Infinity pass json.loads.
         good = all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers)
-        if len(numbers) != 2 or not good or numbers[0] >= numbers[1]:
+        if len(numbers) != 2 or not good or numbers[0] >= numbers[1]:  # noqa: PLR2004 - low and high
             raise self.wrong(f"range of {name}", "two finite numbers, the lower first", repr(value))
         return float(numbers[0]), float(numbers[1])
 
-    def target(self, value: Any) -> Target:
+    def target(self, value: Any) -> Target:  # noqa: ANN401 - a JSON value may be anything
         entry = self.mapping(value, "target", {"name", "labels", "answers"}, {"sentences"})
         labels = self.texts(entry["labels"], "target.labels", 2)
         answers = self.texts(entry["answers"], "target.answers", 2)
@@ -277,6 +277,4 @@ class _Reader:
             raise self.wrong(
                 "target", "one answer and one sentence a label", f"{len(labels)}, {len(answers)}, {len(sentences)}"
             )
-        return Target(
-            name=self.text(entry["name"], "target.name"), labels=labels, answers=answers, sentences=sentences
-        )
+        return Target(name=self.text(entry["name"], "target.name"), labels=labels, answers=answers, sentences=sentences)

@@ -1,13 +1,16 @@
 """``llamdex-sim demo``: the main job on one machine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from llamdex_fl import console
 from simulations.cli.main import app
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 __all__ = ["demo"]
 
@@ -27,14 +30,14 @@ def demo(
     from simulations.demo.report import summary_rows  # noqa: PLC0415
 
     with console.progress() as shown:
-        tasks: dict[str, object] = {}
+        tasks: dict[str, TaskID] = {}
 
         def on_progress(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = shown.add_task(stage, total=None)
                 if shown.disable:
                     console.stderr.print(f"{stage} ...", highlight=False)
-            shown.update(tasks[stage], completed=done, total=total or None)  # type: ignore[arg-type] - a TaskID
+            shown.update(tasks[stage], completed=done, total=total or None)
 
         report = run_demo(DemoSettings(out=out.resolve(), seed=seed), on_progress)
     json_path, html_path = write_report(report, out)

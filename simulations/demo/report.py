@@ -12,7 +12,7 @@ import matplotlib as mpl
 
 mpl.use("svg")  # no screen is needed, and none is asked for
 
-from matplotlib import pyplot as plt  # noqa: E402 - after the choice of the backend
+from matplotlib import pyplot as plt  # after the choice of the backend
 
 __all__ = ["summary_rows", "write_report"]
 
@@ -22,9 +22,7 @@ _COLOURS = {"alone": "#8aa1b8", "assembled": "#1b6ca8", "other": "#c9c9c9", "lim
 def write_report(report: Mapping[str, Any], out: Path) -> tuple[Path, Path]:
     """Write both files, whole or not at all, and return their paths."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(
-        (files("simulations.demo") / "report.html").read_text(encoding="utf-8")
-    )
+    template = environment.from_string((files("simulations.demo") / "report.html").read_text(encoding="utf-8"))
     plots = {"accuracy": _accuracy(report), "epsilon": _epsilon(report), "timings": _timings(report)}
     written = []
     for name, text in (

@@ -6,35 +6,32 @@ budget, so experts that the provider has already are kept; a round that was inte
 
 import hashlib
 import json
-import platform
 import random
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from llamdex_fl.assembly import AskedQuestion, AssembledLlamdex, evaluate
-from llamdex_fl.base_llm.base import BaseLLM, base_llm_digest, load_base_llm
+from llamdex_fl.base_llm.base import load_base_llm
 from llamdex_fl.connectors.injector import InjectorRecipe
 from llamdex_fl.connectors.questions import QuestionGenerator, load_wording
 from llamdex_fl.connectors.reader import ReaderRecipe
 from llamdex_fl.errors import ProcessError
-from llamdex_fl.experts import THERMOMETER_LINEAR, one_against_rest
+from llamdex_fl.experts import THERMOMETER_LINEAR
 from llamdex_fl.release import Offer
 from llamdex_fl.schema import Schema, load_library_schema
 from provider_server.config import ProviderConfig, load_provider_config
 from provider_server.fitting import fit_connectors, open_assembly
-from provider_server.registry import Registry
+from provider_server.registry import Registry, ReleaseRecord
 from provider_server.round_report import RoundReport, report_path
 from provider_server.rounds import RoundSpec
 from silo_client.policy import DEFAULT_PURPOSE
-from simulations.datasets import LabelledRecord, Split, load_heart, load_titanic, split, write_silo_csv
+from simulations.datasets import Split, load_heart, load_titanic, split, write_silo_csv
+from simulations.demo.figures import Measured, figures
 from simulations.evaluation import WORDINGS
 from simulations.local_consortium import Founded, LocalConsortium, add_silo, found_consortium
 
@@ -42,7 +39,7 @@ __all__ = ["DemoSettings", "run_demo"]
 
 _ARCHIVE = "titanic-archive"
 _STATE = "demo.json"
-_PACKAGES = ("llamdex-fl", "flwr", "torch", "transformers", "opacus", "grpcio", "cryptography", "dp-accounting")
+_ROUND_TIMEOUT_S = 420.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,39 +86,32 @@ def run_demo(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
     clock = _Clock()
     settings.out.mkdir(parents=True, exist_ok=True)
     with clock("data"):
-        on_progress("data", 0, 0)
         heart = _Domain(
             load_library_schema("heart"), {silo: split(own, settings.seed) for silo, own in load_heart().items()}
         )
         titanic = _Domain(load_library_schema("titanic"), {_ARCHIVE: split(load_titanic(), settings.seed)})
         files = _write_data(settings, (heart, titanic))
-        on_progress("data", 1, 1)
     with clock("founding"):
-        on_progress("founding", 0, 0)
+        on_progress("founding the consortium", 0, 0)
         founded = _found(settings, heart, titanic, files)
         config = load_provider_config(founded.provider_home)
-        on_progress("founding", 1, 1)
+        on_progress("founding the consortium", 1, 1)
     with clock("base_llm"):
         on_progress("base LLM", 0, 0)
-        base_digest = base_llm_digest(config.base_llm)
+        base = load_base_llm(config.base_llm)
         on_progress("base LLM", 1, 1)
     with clock("rounds"):
-        reports = _hold_rounds(settings, founded, config, (heart, titanic), base_digest, on_progress)
+        rounds = _Rounds(settings, founded, config, base.digest, on_progress)
+        reports = rounds.hold((heart, titanic))
     with clock("connectors"):
-        base = load_base_llm(config.base_llm)
         trained = fit_connectors(
-            config,
-            base,
-            reader_recipe=settings.reader,
-            injector_recipe=settings.injector,
-            on_progress=on_progress,
+            config, base, reader_recipe=settings.reader, injector_recipe=settings.injector, on_progress=on_progress
         )
     with clock("questions"):
         assembly = open_assembly(config, base)
-        asked = _questions(heart, settings.seed, settings.questions)
         patients = evaluate(
             assembly,
-            asked,
+            _questions(heart, settings.seed, settings.questions),
             base_asked=settings.base_questions,
             on_question=lambda done, total: on_progress("patients' questions", done, total),
         )
@@ -129,11 +119,28 @@ def run_demo(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
             assembly,
             _questions(titanic, settings.seed, settings.archive_questions),
             timed=0,
-            base_asked=settings.archive_questions,
             on_question=lambda done, total: on_progress("passengers' questions", done, total),
         )
-        ordinary = _ordinary(assembly)
-    return _report(settings, clock, base, assembly, heart, reports, patients, passengers, ordinary, trained=trained)
+        measured = Measured(
+            assembly=assembly,
+            splits=heart.splits,
+            releases=rounds.releases(heart),
+            patients=patients,
+            passengers=passengers,
+            ordinary=_ordinary(assembly),
+            timings=clock.seconds,
+        )
+        report = figures(measured)
+    report["timings"] = {
+        **{f"{stage}_s": seconds for stage, seconds in clock.seconds.items()},
+        "total_s": clock.total(),
+    }
+    report |= {
+        "rounds": [round_report.as_dict() for round_report in reports],
+        "reused": {"experts": not reports, "connectors": not trained},
+        "seed": settings.seed,
+    }
+    return report
 
 
 class _Clock:
@@ -195,83 +202,93 @@ def _found(settings: DemoSettings, heart: _Domain, titanic: _Domain, files: Mapp
     return founded
 
 
-def _hold_rounds(
-    settings: DemoSettings,
-    founded: Founded,
-    config: ProviderConfig,
-    domains: Sequence[_Domain],
-    base_digest: str,
-    on_progress: Progress,
-) -> list[RoundReport]:
-    """Hold a round for each schema in which a silo's expert is missing; the processes run only if there is one."""
-    missing = {domain.schema.name: _missing(config, domain, base_digest) for domain in domains}
-    wanted = [(domain, missing[domain.schema.name]) for domain in domains if missing[domain.schema.name]]
-    if not wanted:
-        on_progress("rounds (experts kept)", 1, 1)
-        return []
-    on_progress("processes", 0, 0)
-    reports = []
-    with LocalConsortium(
-        work_dir=settings.out / "work",
-        provider_home=founded.provider_home,
-        silo_homes=list(founded.silo_homes.values()),
-    ) as consortium:
-        on_progress("processes", 1, 1)
-        for domain, silos in wanted:
-            offer = Offer(
-                provider=founded.provider,
-                purpose=DEFAULT_PURPOSE,
-                schema_digest=domain.schema.digest(),
-                architecture=THERMOMETER_LINEAR,
-                base_model_digest=base_digest,
-                epsilon=settings.epsilon,
-                delta=settings.delta,
-                challenge="0" * 64,
-            )
-            spec = RoundSpec(offer=offer, silos=tuple(silos), quorum=len(silos), answer_timeout_s=420.0)
-            what = f"round {domain.schema.name}"
-            reports.append(
-                consortium.run_round(
-                    _round_id(config, domain.schema.name),
-                    spec,
-                    lambda report, what=what: on_progress(what, len(report.accepted), len(report.silos)),
-                )
-            )
-    for domain, _ in wanted:
-        if left := _missing(config, domain, base_digest):
-            outcomes = {silo.silo: silo.outcome for report in reports for silo in report.silos if silo.silo in left}
+@dataclass(frozen=True, slots=True)
+class _Rounds:
+    """Rounds for the schemas in which a silo's expert is missing."""
+
+    settings: DemoSettings
+    founded: Founded
+    config: ProviderConfig
+    base_digest: str
+    on_progress: Progress
+
+    def hold(self, domains: Sequence[_Domain]) -> list[RoundReport]:
+        """Hold what is needed; the processes run only if something is.
+
+        Raises:
+            ProcessError: a silo did not deliver.
+        """
+        wanted = [(domain, silos) for domain in domains if (silos := self._missing(domain))]
+        if not wanted:
+            self.on_progress("rounds (the experts are here)", 1, 1)
+            return []
+        self.on_progress("starting processes", 0, 0)
+        with LocalConsortium(
+            work_dir=self.settings.out / "work",
+            provider_home=self.founded.provider_home,
+            silo_homes=list(self.founded.silo_homes.values()),
+        ) as consortium:
+            self.on_progress("starting processes", 1, 1)
+            return [self._hold(consortium, domain, silos) for domain, silos in wanted]
+
+    def releases(self, domain: _Domain) -> dict[str, ReleaseRecord]:
+        """The active releases of a domain for this base LLM, by silo."""
+        with Registry(self.config.registry) as registry:
+            return {
+                record.silo: record
+                for record in registry.releases(domain.schema.digest(), status="active")
+                if record.base_model_digest == self.base_digest
+            }
+
+    def _missing(self, domain: _Domain) -> list[str]:
+        there = self.releases(domain)
+        return [silo for silo in domain.splits if silo not in there]
+
+    def _hold(self, consortium: LocalConsortium, domain: _Domain, silos: Sequence[str]) -> RoundReport:
+        offer = Offer(
+            provider=self.founded.provider,
+            purpose=DEFAULT_PURPOSE,
+            schema_digest=domain.schema.digest(),
+            architecture=THERMOMETER_LINEAR,
+            base_model_digest=self.base_digest,
+            epsilon=self.settings.epsilon,
+            delta=self.settings.delta,
+            challenge="0" * 64,  # the ServerApp draws the round's own
+        )
+        spec = RoundSpec(offer=offer, silos=tuple(silos), quorum=len(silos), answer_timeout_s=_ROUND_TIMEOUT_S)
+        what = f"round: {domain.schema.name}"
+        report = consortium.run_round(
+            self._round_id(domain.schema.name),
+            spec,
+            lambda report: self.on_progress(what, len(report.accepted), len(report.silos)),
+        )
+        if left := self._missing(domain):
+            outcomes = ", ".join(f"{own.silo}: {own.outcome}" for own in report.silos if own.silo in left)
             raise ProcessError(
                 f"Not every silo delivered an expert for {domain.schema.name}.",
                 expected="a receipt from each",
-                got=", ".join(f"{silo}: {outcome}" for silo, outcome in outcomes.items()),
-                next_step=f"read the logs in {settings.out / 'work'} and run the demo again: it goes on from here",
+                got=outcomes,
+                next_step=f"read the logs in {self.settings.out / 'work'} and run the demo again: it goes on from here",
             )
-    return reports
+        return report
 
-
-def _missing(config: ProviderConfig, domain: _Domain, base_digest: str) -> list[str]:
-    with Registry(config.registry) as registry:
-        there = {
-            record.silo
-            for record in registry.releases(domain.schema.digest(), status="active")
-            if record.base_model_digest == base_digest
-        }
-    return [silo for silo in domain.splits if silo not in there]
-
-
-def _round_id(config: ProviderConfig, schema: str) -> str:
-    """The name of a round that was interrupted, or the next free one."""
-    number = 1
-    while (path := report_path(config.home, f"{schema}-{number}")).exists() and RoundReport.load(path).finished:
-        number += 1
-    return f"{schema}-{number}"
+    def _round_id(self, schema: str) -> str:
+        """The name of a round that was interrupted, or the next free one."""
+        number = 1
+        while (path := report_path(self.config.home, f"{schema}-{number}")).exists() and RoundReport.load(
+            path
+        ).finished:
+            number += 1
+        return f"{schema}-{number}"
 
 
 def _questions(domain: _Domain, seed: int, count: int | None) -> list[AskedQuestion]:
     """Held-out records, said in a wording that the reader was not trained on; the silos take turns."""
     generator = QuestionGenerator(load_wording(domain.schema, WORDINGS / f"{domain.schema.name}.toml"))
     rng = random.Random(seed)  # noqa: S311 - wording, not keys
-    by_silo = [[(silo, number, record) for number, record in enumerate(own.held_out)] for silo, own in domain.splits.items()]
+    by_silo = [
+        [(silo, number, record) for number, record in enumerate(own.held_out)] for silo, own in domain.splits.items()
+    ]
     turns = [row for place in range(max(map(len, by_silo))) for rows in by_silo for row in rows[place : place + 1]]
     asked = []
     for silo, number, record in turns[:count]:
@@ -294,96 +311,3 @@ def _ordinary(assembly: AssembledLlamdex) -> dict[str, Any]:
     texts = [line.strip() for line in lines if line.strip()]
     routed = [text for text, reading in zip(texts, assembly.read(texts), strict=True) if reading.schema]
     return {"asked": len(texts), "false_route_rate": len(routed) / len(texts), "routed": routed}
-
-
-def _report(
-    settings: DemoSettings,
-    clock: _Clock,
-    base: BaseLLM,
-    assembly: AssembledLlamdex,
-    heart: _Domain,
-    reports: Sequence[RoundReport],
-    patients: Mapping[str, Any],
-    passengers: Mapping[str, Any],
-    ordinary: Mapping[str, Any],
-    *,
-    trained: bool,
-) -> dict[str, Any]:
-    held_out = [(silo, record) for silo, own in heart.splits.items() for record in own.held_out]
-    truth_n = np.array([record.label for _, record in held_out])
-    return {
-        "silos": _silos(assembly, heart, held_out, truth_n, settings.out),
-        "assembled": {
-            "questions": patients["questions"],
-            "accuracy": patients["answer_accuracy"],
-            "auc": patients["answer_auc"],
-            "expert_accuracy_true_features": patients["expert_accuracy_true_features"],
-            "expert_auc_true_features": patients["expert_auc_true_features"],
-            "all_held_out": _all_held_out(assembly, held_out, truth_n),
-        },
-        "base_llm": {"name": base.name, "digest": base.digest, "accuracy": patients["base_llm_accuracy"]},
-        "majority_rate": float(np.bincount(truth_n).max() / len(truth_n)),
-        "reader": patients["reader"],
-        "injector": {"gap": patients["injection_gap"], "calibration_error": patients["calibration_error"]},
-        "routing": {**patients["routing"], "ordinary": dict(ordinary)},
-        "inference": patients["latency"],
-        "second_domain": {
-            "schema": "titanic",
-            "silo": _ARCHIVE,
-            **{key: value for key, value in passengers.items() if key not in {"answers", "latency"}},
-        },
-        "answers": patients["answers"],
-        "rounds": [report.as_dict() for report in reports],
-        "timings": {**{f"{stage}_s": seconds for stage, seconds in clock.seconds.items()}, "total_s": clock.total()},
-        "reused": {"experts": not reports, "connectors": not trained},
-        "seed": settings.seed,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-    }
-
-
-def _silos(
-    assembly: AssembledLlamdex,
-    heart: _Domain,
-    held_out: Sequence[tuple[str, LabelledRecord]],
-    truth_n: np.ndarray[Any, Any],
-    out: Path,
-) -> list[dict[str, Any]]:
-    config = load_provider_config(out / "provider")
-    with Registry(config.registry) as registry:
-        receipts = {record.silo: record for record in registry.releases(heart.schema.digest(), status="active")}
-    rows = []
-    for seat in assembly.seats("heart"):
-        chances_nC = seat.expert.predict_proba([record.features for _, record in held_out])
-        gaussian = next(m for m in seat.guarantee.mechanisms if m.kind == "sampled_gaussian")
-        rows.append(
-            {
-                "id": seat.silo,
-                # The demo cut the table itself, so it may count: a real provider learns the noisy counts only.
-                "records": len(heart.splits[seat.silo].train),
-                "held_out": len(heart.splits[seat.silo].held_out),
-                "epsilon": seat.guarantee.epsilon,
-                "delta": seat.guarantee.delta,
-                "accountant": seat.guarantee.accountant,
-                "accountant_version": seat.guarantee.accountant_version,
-                "adjacency": seat.guarantee.adjacency,
-                "unit": seat.guarantee.unit,
-                "noise_multiplier": gaussian.noise_multiplier,
-                "alone_accuracy": float((chances_nC.argmax(1) == truth_n).mean()),
-                "alone_auc": one_against_rest(chances_nC, truth_n),
-                "receipt": receipts[seat.silo].receipt_id,
-                "artefact": receipts[seat.silo].artefact_digest,
-            }
-        )
-    return rows
-
-
-def _all_held_out(
-    assembly: AssembledLlamdex, held_out: Sequence[tuple[str, LabelledRecord]], truth_n: np.ndarray[Any, Any]
-) -> dict[str, dict[str, float]]:
-    """Experts together on every held-out patient's true features, the asking hospital known or not."""
-    known_nC = np.array([assembly.consult("heart", [record.features], asker=silo)[0].numpy() for silo, record in held_out])
-    unknown_nC = assembly.consult("heart", [record.features for _, record in held_out]).numpy()
-    return {
-        name: {"accuracy": float((chances.argmax(1) == truth_n).mean()), "auc": one_against_rest(chances, truth_n)}
-        for name, chances in (("asker_known", known_nC), ("asker_unknown", unknown_nC))
-    }

@@ -28,6 +28,8 @@ _FLOOR = 1e-4
 class Injector(nn.Module):
     """Turns expert outputs into token vectors at the scale of the LLM's own embeddings."""
 
+    scale: Tensor
+
     def __init__(self, width: int, scale: float, base_digest: str) -> None:
         """Make an untrained injector.
 

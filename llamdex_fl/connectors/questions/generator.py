@@ -66,10 +66,8 @@ def _sample_value(feature: Feature, rng: random.Random) -> Value:
     low, high = feature.low_high()
     if low <= 0 <= high and rng.random() < 0.2:  # noqa: PLR2004 - "none" is a common thing to say
         return 0.0
-    if high - low <= 12:  # noqa: PLR2004 - small counts: small values are the common ones
-        spread = rng.choice([0.25, 0.5, 1.0])
-    else:
-        spread = rng.choice([0.1, 0.4, 1.0, 1.0])
+    # Small counts: small values are the common ones.
+    spread = rng.choice([0.25, 0.5, 1.0] if high - low <= 12 else [0.1, 0.4, 1.0, 1.0])  # noqa: PLR2004
     value = low + (high - low) * spread * rng.random() if low >= 0 else rng.uniform(low, high)
     if feature.kind == "integer" or rng.random() < 0.25:  # noqa: PLR2004 - whole numbers are common
         return float(min(max(round(value), math.ceil(low)), math.floor(high)))
@@ -232,8 +230,9 @@ class QuestionGenerator:
                 chosen.append(joint)
                 remaining = remaining - covers
                 absent = absent - joint.absent
-        for name in sorted(remaining, key=self._order.__getitem__):
-            chosen.append(self._single(name, record[name], rng, forms))
+        chosen += [
+            self._single(name, record[name], rng, forms) for name in sorted(remaining, key=self._order.__getitem__)
+        ]
         for name in sorted(absent, key=self._order.__getitem__):
             pool = [p for form in forms for p in self._by_feature.get((f"absent {name}", form), [])]
             if pool and rng.random() < 0.3:  # noqa: PLR2004 - mostly absent means that nobody says a word
@@ -258,12 +257,10 @@ class QuestionGenerator:
     def _say(self, phrase: Phrase, record: Mapping[str, Value], person: _Person, rng: random.Random) -> str:
         text = person.fill(phrase.text, rng)
         for name in phrase.numbers:
-            value = record[name]
-            if not isinstance(value, float):
-                raise AssertionError(f"{name} has a numeric slot and no number")
             # "{v}mm" and "\u00a3{v}" want digits: number words would run into the letters.
-            glued = re.search(r"[^\W_]\{" + name + r"\}|[\u00a3$]\{" + name + r"\}|\{" + name + r"\}[^\W_]", text) is not None
-            text = text.replace("{" + name + "}", self._number(name, value, rng, worded=0.0 if glued else 0.2))
+            glued = re.search(rf"[^\W_]\{{{name}\}}|[\u00a3$]\{{{name}\}}|\{{{name}\}}[^\W_]", text)
+            number = self._number(name, _as_float(record[name]), rng, worded=0.0 if glued else 0.2)
+            text = text.replace("{" + name + "}", number)
         if phrase.counted:
             text = text.replace("{counted}", self._counted(phrase.counted, record[phrase.counted], rng))
         marks = self._marks(phrase.covers() - phrase.numbers)
@@ -277,13 +274,11 @@ class QuestionGenerator:
         return chr(_OPEN + self._order[name]) + write_number(value, rng, worded=worded) + _CLOSE
 
     def _counted(self, name: str, value: Value, rng: random.Random) -> str:
-        """ "two sisters and a brother": a count as a list of nouns that sum to it."""
-        if not isinstance(value, float):
-            raise AssertionError(f"{name} is counted and no number")
+        """A count as a list of nouns that sum to it: "two sisters and a brother"."""
         singular, plural = self._wording.counted_nouns[name]
         # A plural that several nouns share is a fallback for a noun of which there can be one ("mother").
         several = [plural.count(word) == 1 for word in plural]
-        left, parts, used = int(value), [], set()
+        left, parts, used = int(_as_float(value)), list[str](), set[int]()
         while left:
             free = [i for i in range(len(singular)) if i not in used]
             many = [i for i in free if several[i]]
@@ -301,7 +296,7 @@ class QuestionGenerator:
 
     # -- registers ---------------------------------------------------------------------------------------------
 
-    def _prose(
+    def _prose(  # noqa: PLR0913 - one step of ask(), with what the steps before it made
         self,
         record: Mapping[str, Value],
         person: _Person,
@@ -359,7 +354,7 @@ class QuestionGenerator:
         glue = rng.choice([" ", " ", "\n"])
         return glue.join(self._chatter(p, person, rng) for p in (opener, *parts, closer) if p)
 
-    def _listed(
+    def _listed(  # noqa: PLR0913, PLR0917 - one step of ask(), with what the steps before it made
         self,
         record: Mapping[str, Value],
         person: _Person,
@@ -379,13 +374,15 @@ class QuestionGenerator:
         items += [self._say(p, record, person, rng) for p in self._cover(record, remaining, rng, forms)]
         rng.shuffle(items)
         if rng.random() < 0.2:  # noqa: PLR2004
-            items.insert(rng.randint(0, len(items)), self._chatter(rng.choice(self._wording.chatter["aside"]), person, rng))
+            place = rng.randint(0, len(items))
+            items.insert(place, self._chatter(rng.choice(self._wording.chatter["aside"]), person, rng))
         if intro:
             items.insert(0 if rng.random() < 0.8 else rng.randint(0, len(items)), intro.rstrip(","))  # noqa: PLR2004
         ask = person.fill(rng.choice(self._wording.ask[rng.choice(["short", "short", "sentence"])]), rng)
         if register == _NOTES:
             mark = rng.choice([", ", ", ", "; ", ". ", " - ", " / "])
-            body = mark.join(_capital(item) if mark == ". " else item for item in items) + rng.choice([". ", ", ", " - "])
+            body = mark.join(_capital(item) if mark == ". " else item for item in items)
+            body += rng.choice([". ", ", ", " - "])
             return f"{body}{ask}" if rng.random() < 0.8 else f"{ask} {body.rstrip(' ,-.')}."  # noqa: PLR2004
         bullet = rng.choice(["- ", "* ", "", "\u2022 "])
         lines = [bullet + (_capital(item) if rng.random() < 0.3 else item) for item in items]  # noqa: PLR2004
@@ -400,11 +397,9 @@ class QuestionGenerator:
         if isinstance(value, str):
             words = self._wording.words.get((name, value), ())
             return f"{self._marks([name])}{rng.choice(labels)}{glue}{rng.choice(words or (value,))}{_CLOSE}"
-        if not isinstance(value, float):
-            raise AssertionError("an absent feature has no pair")
         feature = self._wording.schema.feature(name)
         unit = f" {feature.unit}" if feature.unit and rng.random() < 0.3 else ""  # noqa: PLR2004
-        return f"{rng.choice(labels)}{glue}{self._number(name, value, rng)}{unit}"
+        return f"{rng.choice(labels)}{glue}{self._number(name, _as_float(value), rng)}{unit}"
 
     @staticmethod
     def _chatter(text: str, person: _Person, rng: random.Random) -> str:
@@ -451,6 +446,11 @@ class QuestionGenerator:
             else:
                 opened.append((names[ord(match.group()) - _OPEN], len(out)))
         return Question(out + text[last:], dict(record), spans)
+
+
+def _as_float(value: Value) -> float:
+    assert isinstance(value, float), "a numeric slot, a count or a pair is only chosen for a number"  # noqa: S101
+    return value
 
 
 def _article(noun: str) -> str:

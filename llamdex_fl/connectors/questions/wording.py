@@ -1,4 +1,7 @@
-"""How people talk about the records of a schema: phrases, subjects, questions, chatter. docs/wording.md has the format."""
+"""How people talk about the records of a schema: phrases, subjects, questions, chatter.
+
+docs/wording.md has the format.
+"""
 
 import re
 import tomllib
@@ -131,9 +134,9 @@ class _Collector:
         for entry in document.get("joint", []):
             self._joint(entry)
         for kind, texts in self._ask.items():
-            texts += document.get("ask", {}).get(kind, [])
+            texts.extend(document.get("ask", {}).get(kind, []))
         for kind, texts in self._chatter.items():
-            texts += document.get("chatter", {}).get(kind, [])
+            texts.extend(document.get("chatter", {}).get(kind, []))
 
     def wording(self) -> Wording:
         if not self._subjects or not self._ask["sentence"] or not self._ask["short"]:
@@ -157,7 +160,7 @@ class _Collector:
             next_step="mend this place; docs/wording.md describes the format",
         )
 
-    def _value(self, name: str, value: Any) -> Value:
+    def _value(self, name: str, value: Any) -> Value:  # noqa: ANN401 - a TOML value may be anything
         feature = self._schema.feature(name)
         if not feature.is_category and isinstance(value, str):
             value = float(value)
@@ -196,9 +199,7 @@ class _Collector:
             for singular, plural in zip(counted["singular"], counted["plural"], strict=True):
                 nouns.setdefault(singular, plural)
             for form in FORMS:
-                self._phrases += [
-                    Phrase(form=form, text=text, counted=feature.name) for text in counted.get(form, [])
-                ]
+                self._phrases += [Phrase(form=form, text=text, counted=feature.name) for text in counted.get(form, [])]
 
     def _joint(self, entry: Mapping[str, Any]) -> None:
         states = {name: self._value(name, value) for name, value in entry.get("states", {}).items()}
@@ -225,6 +226,4 @@ class _Collector:
         if feature is not None and feature.name not in numbers:
             raise self._wrong(repr(text), "the slot {v}", "none")
         text = text.replace("{v}", "{" + feature.name + "}") if feature is not None else text
-        return Phrase(
-            form=form, text=text, states=states or {}, numbers=frozenset(numbers), absent=frozenset(absent)
-        )
+        return Phrase(form=form, text=text, states=states or {}, numbers=frozenset(numbers), absent=frozenset(absent))

@@ -54,6 +54,11 @@ class EncodedQuestions:
 class SchemaVocabulary(nn.Module):
     """A schema in the network's terms: embeddings of its features' and values' descriptions, learnt corrections."""
 
+    feature_text_FD: Tensor
+    value_text_FVD: Tensor
+    schema_text_D: Tensor
+    value_mask_FV: Tensor
+
     def __init__(self, schema: Schema, feature_text_FD: Tensor, value_text_FVD: Tensor, schema_text_D: Tensor) -> None:
         """Take the descriptions' embeddings; ``value_text_FVD`` is zero where a feature has fewer values."""
         super().__init__()
@@ -91,7 +96,7 @@ class ReaderNetwork(nn.Module):
         self.vocabularies = nn.ModuleDict()
 
     def encode(self, input_ids_BT: Tensor, token_mask_BT: Tensor, numbers_BCT: Tensor) -> EncodedQuestions:
-        """Encode questions; ``numbers_BCT`` has a row of averaging weights for each number, zero where there is none."""
+        """Encode questions. ``numbers_BCT`` has a row of weights that average each number, else zeros."""
         states = self.encoder(input_ids=input_ids_BT, attention_mask=token_mask_BT.long()).last_hidden_state
         return EncodedQuestions(states, token_mask_BT, numbers_BCT, numbers_BCT.sum(-1) > 0)
 
@@ -100,7 +105,7 @@ class ReaderNetwork(nn.Module):
 
         ``allowed_BFC`` tells which numbers can be a value of which feature.
         """
-        vocabulary = self.vocabularies[schema]
+        vocabulary = self._vocabulary(schema)
         scale = _WIDTH**-0.5
         numbers_BCH = self.from_number(encoded.numbers_BCT @ encoded.tokens_BTD)
         wanted_FH = self.feature_to_number(vocabulary.feature_text_FD) + vocabulary.feature_shift_FH
@@ -119,10 +124,15 @@ class ReaderNetwork(nn.Module):
         sent_BD = self.route(pooled(encoded))
         columns = []
         for name in schemas:
-            vocabulary = self.vocabularies[name]
+            vocabulary = self._vocabulary(name)
             key_D = vocabulary.schema_text_D + vocabulary.route_shift_D
             columns.append(sent_BD @ key_D + vocabulary.route_bias)
         return torch.stack(columns, dim=-1)
+
+    def _vocabulary(self, schema: str) -> SchemaVocabulary:
+        vocabulary = self.vocabularies[schema]
+        assert isinstance(vocabulary, SchemaVocabulary)  # noqa: S101 - Reader.add_schema puts nothing else there
+        return vocabulary
 
 
 def pooled(encoded: EncodedQuestions) -> Tensor:

@@ -72,9 +72,7 @@ class Reader:
         tokenizer = AutoTokenizer.from_pretrained(encoder_path, local_files_only=True)
         config = AutoConfig.from_pretrained(encoder_path, local_files_only=True)
         config.num_hidden_layers = min(layers, config.num_hidden_layers)
-        encoder = AutoModel.from_pretrained(
-            encoder_path, config=config, local_files_only=True, add_pooling_layer=False
-        )
+        encoder = AutoModel.from_pretrained(encoder_path, config=config, local_files_only=True, add_pooling_layer=False)
         reader = cls(ReaderNetwork(encoder), tokenizer, [])
         for schema in schemas:
             reader.add_schema(schema)
@@ -100,7 +98,9 @@ class Reader:
         encoded = self.tokenizer(list(texts), return_tensors="pt", padding=True)
         states = self.network.encoder(**encoded).last_hidden_state
         mask = encoded["attention_mask"][..., None]
-        return torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1) * states.shape[-1] ** 0.5
+        mean_ND = (states * mask).sum(1) / mask.sum(1)
+        scaled_ND: Tensor = torch.nn.functional.normalize(mean_ND, dim=-1) * states.shape[-1] ** 0.5
+        return scaled_ND
 
     def batch(self, texts: Sequence[str]) -> Batch:
         """Tokenise questions and find their numbers. What stands after ``384`` tokens is not read."""
@@ -171,7 +171,7 @@ class Reader:
         """
         features: dict[str, Value] = {}
         confidence: dict[str, float] = {}
-        said_FV = probability_FO[:, most:-1].unflatten(-1, (-1, _width(schema))).sum(1)
+        said_FV = probability_FO[:, most:-1].reshape(len(schema.features), -1, _width(schema)).sum(1)
         for index, feature in enumerate(schema.features):
             row = probability_FO[index].tolist()
             chances: dict[Value, float] = {None: row[-1]}

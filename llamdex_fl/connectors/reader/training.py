@@ -141,7 +141,7 @@ def _loss(reader: Reader, lot: Sequence[tuple[str | None, Question]]) -> Tensor:
     return loss
 
 
-def _right(
+def _right(  # noqa: PLR0913, PLR0917 - questions and their tensors
     reader: Reader, batch: Batch, rows: Sequence[int], questions: Sequence[Question], name: str, like_BFO: Tensor
 ) -> Tensor:
     """(B, F, O): every choice that reads the feature rightly, at the place that says it."""
