@@ -122,82 +122,128 @@ class AssembledLlamdex:
         Raises:
             InputError: the question is empty.
         """
-        if not question.strip():
+        return self.answer_all([question], askers=[asker], max_new_tokens=max_new_tokens)[0]
+
+    def answer_all(
+        self,
+        questions: Sequence[str],
+        *,
+        askers: Sequence[str | None] | None = None,
+        max_new_tokens: int = 48,
+        batch: int = 8,
+    ) -> list[Answer]:
+        """Answer many questions, ``batch`` at a time; routes may differ within a batch.
+
+        Raises:
+            InputError: a question is empty.
+        """
+        if any(not question.strip() for question in questions):
             raise InputError(
-                "The question is empty.", expected="a text", got="nothing", next_step="write the question out"
+                "A question is empty.", expected="a text", got="nothing", next_step="write the question out"
             )
-        reading = self.read([question])[0]
-        if reading.schema is None:
-            return Answer(
-                text=self.base_answer(question, max_new_tokens=max_new_tokens),
-                schema=None,
-                probabilities={},
-                expert_probabilities={},
-                silos=(),
-                facts={},
+        asking = list(askers) if askers is not None else [None] * len(questions)
+        answers: list[Answer] = []
+        for start in range(0, len(questions), batch):
+            part = slice(start, start + batch)
+            answers += self._answer_batch(questions[part], asking[part], max_new_tokens)
+        return answers
+
+    def _answer_batch(
+        self, questions: Sequence[str], askers: Sequence[str | None], max_new_tokens: int
+    ) -> list[Answer]:
+        readings = self.read(questions)
+        answers: dict[int, Answer] = {}
+        for row, reading in enumerate(readings):
+            if reading.schema is None:
+                # One at a time and unpadded, exactly as the base LLM would be asked without us.
+                text = self.base_answers([questions[row]], max_new_tokens=max_new_tokens)[0]
+                answers[row] = Answer(
+                    text=text, schema=None, probabilities={}, expert_probabilities={}, silos=(), facts={}
+                )
+        asked = [
+            (row, reading.schema, self.consult(reading.schema, [reading.features], asker=askers[row])[0])
+            for row, reading in enumerate(readings)
+            if reading.schema is not None
+        ]
+        spoken = self.speak([(questions[row], schema, chance) for row, schema, chance in asked], max_new_tokens)
+        for (row, schema, probability_N), (text, said) in zip(asked, spoken, strict=True):
+            words = self.schema(schema).target.answers
+            answers[row] = Answer(
+                text=text,
+                schema=schema,
+                probabilities=dict(zip(words, said, strict=True)),
+                expert_probabilities=dict(zip(words, probability_N.tolist(), strict=True)),
+                silos=tuple(seat.silo for seat in self.seats(schema)),
+                facts=readings[row].features,
             )
-        probability_BN = self.consult(reading.schema, [reading.features], asker=asker)
-        text, said = self.speak(question, reading.schema, probability_BN, max_new_tokens=max_new_tokens)
-        answers = self.schema(reading.schema).target.answers
-        return Answer(
-            text=text,
-            schema=reading.schema,
-            probabilities=dict(zip(answers, said, strict=True)),
-            expert_probabilities=dict(zip(answers, probability_BN[0].tolist(), strict=True)),
-            silos=tuple(seat.silo for seat in self.seats(reading.schema)),
-            facts=reading.features,
-        )
+        return [answers[row] for row in range(len(questions))]
 
     @torch.inference_mode()
-    def base_answer(self, question: str, *, max_new_tokens: int = 48, min_new_tokens: int = 0) -> str:
-        """What the base LLM says when nothing is injected."""
-        ids_BT = self.base.prompt_ids(question)
-        output = self.base.model.generate(
+    def base_answers(self, questions: Sequence[str], *, max_new_tokens: int = 48, min_new_tokens: int = 0) -> list[str]:
+        """What the base LLM says to each question when nothing is injected."""
+        prompts = [self.base.prompt_ids(question)[0] for question in questions]
+        ids_BT, mask_BT = _left_padded(prompts, int(self.base.tokenizer.eos_token_id))
+        output_BT = self.base.model.generate(
             ids_BT,
-            attention_mask=torch.ones_like(ids_BT),
+            attention_mask=mask_BT,
             max_new_tokens=max_new_tokens,
             min_new_tokens=min_new_tokens,
             do_sample=False,
         )
-        return self._text(output[0, ids_BT.shape[1] :])
+        return self._texts(output_BT[:, ids_BT.shape[1] :])
 
     @torch.inference_mode()
     def speak(
-        self,
-        question: str,
-        schema: str,
-        probability_BN: Tensor,
-        *,
-        max_new_tokens: int = 48,
-        min_new_tokens: int = 0,
-    ) -> tuple[str, list[float]]:
-        """The LLM's words after an injection (B = 1), and the chance that it gives to each answer.
+        self, injections: Sequence[tuple[str, str, Tensor]], max_new_tokens: int = 48, *, min_new_tokens: int = 0
+    ) -> list[tuple[str, list[float]]]:
+        """The LLM's words after each injection, and the chance that it gives to each answer.
 
         The chance is read from the full-vocabulary distribution of the first token: each answer's share among the
         answers' first tokens.
+
+        Args:
+            injections: (question, schema, probabilities (N,) of the classes).
+            max_new_tokens: most tokens to generate.
+            min_new_tokens: fewest tokens to generate; for timing.
         """
-        inputs_BLD = self.injected(question, schema, probability_BN)
+        if not injections:
+            return []
+        inputs_BLD, mask_BL = _left_padded([self.injected(*injection) for injection in injections], 0.0)
         output = self.base.model.generate(
             inputs_embeds=inputs_BLD,
-            attention_mask=torch.ones(inputs_BLD.shape[:2], dtype=torch.long, device=inputs_BLD.device),
+            attention_mask=mask_BL,
             max_new_tokens=max_new_tokens,
             min_new_tokens=min_new_tokens,
             do_sample=False,
             output_logits=True,
             return_dict_in_generate=True,
         )
-        first = [self.base.answer_ids(sentence)[0] for sentence in self.schema(schema).target.sentences]
-        said = torch.softmax(output.logits[0][0].float(), dim=-1)[first]
-        return self._text(output.sequences[0]), (said / said.sum()).tolist()
+        first_BV = torch.softmax(output.logits[0].float(), dim=-1)
+        spoken = []
+        for row, (text, (_, schema, _)) in enumerate(zip(self._texts(output.sequences), injections, strict=True)):
+            said = first_BV[row, [self.base.answer_ids(s)[0] for s in self.schema(schema).target.sentences]]
+            spoken.append((text, (said / said.sum()).tolist()))
+        return spoken
 
-    def injected(self, question: str, schema: str, probability_BN: Tensor) -> Tensor:
-        """(1, L, D): the prompt's embeddings with the injected tokens at the end of the user's words."""
+    def injected(self, question: str, schema: str, probability_N: Tensor) -> Tensor:
+        """(L, D): the prompt's embeddings with the injected tokens at the end of the user's words."""
         prompt = self.base.prompt(question)
         embed = self.base.model.get_input_embeddings()
-        tokens_BKD = self.injector(probability_BN.to(prompt.before_T.device), self._words[schema])
-        before_BTD, after_BTD = embed(prompt.before_T)[None], embed(prompt.after_T)[None]
-        return torch.cat([before_BTD, tokens_BKD.to(before_BTD.dtype), after_BTD], dim=1)
+        tokens_KD = self.injector(probability_N[None].to(prompt.before_T.device), self._words[schema])[0]
+        before_TD, after_TD = embed(prompt.before_T), embed(prompt.after_T)
+        return torch.cat([before_TD, tokens_KD.to(before_TD.dtype), after_TD])
 
-    def _text(self, ids: Tensor) -> str:
-        text: str = self.base.tokenizer.decode(ids, skip_special_tokens=True)
-        return text.strip()
+    def _texts(self, ids_BT: Tensor) -> list[str]:
+        texts: list[str] = self.base.tokenizer.batch_decode(ids_BT, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+
+def _left_padded(rows: Sequence[Tensor], filler: float) -> tuple[Tensor, Tensor]:
+    """Rows of different length side by side, padded on the left, and the mask (B, L) of what is real."""
+    longest = max(len(row) for row in rows)
+    padded = rows[0].new_full((len(rows), longest, *rows[0].shape[1:]), filler)
+    mask_BL = torch.zeros(len(rows), longest, dtype=torch.long, device=rows[0].device)
+    for index, row in enumerate(rows):
+        padded[index, longest - len(row) :] = row
+        mask_BL[index, longest - len(row) :] = 1
+    return padded, mask_BL

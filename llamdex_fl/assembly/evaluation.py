@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from llamdex_fl.assembly.assembled import AssembledLlamdex
+from llamdex_fl.assembly.assembled import Answer, AssembledLlamdex
 from llamdex_fl.errors import QuestionError
 from llamdex_fl.experts import one_against_rest
 from llamdex_fl.schema import Schema, Value
@@ -20,6 +20,7 @@ __all__ = ["AskedQuestion", "evaluate", "read_questions", "said_answer"]
 
 _BATCH = 16
 _BINS = 10
+_LLM_BATCH = 8
 _TIMED_TOKENS = 16
 _BASE_TOKENS = 24
 _MAX_FILE_BYTES = 64 << 20
@@ -131,11 +132,13 @@ def evaluate(
     ]
     routed = [asked.schema == reading.schema for asked, reading in zip(questions, readings, strict=True)]
     domain = [asked for asked in questions if asked.schema in assembly.schemas]
-    rows = []
-    for done, asked in enumerate(domain, 1):
-        rows.append(_ask(assembly, asked, with_base=base_asked is None or done <= base_asked))
+    rows: list[_Row] = []
+    for start in range(0, len(domain), _LLM_BATCH):
+        part = domain[start : start + _LLM_BATCH]
+        wanted = len(part) if base_asked is None else max(0, min(len(part), base_asked - start))
+        rows += _ask(assembly, part, with_base=wanted)
         if on_question is not None:
-            on_question(done, len(domain))
+            on_question(len(rows), len(domain))
     ordinary = [reading.schema for asked, reading in zip(questions, readings, strict=True) if asked.schema is None]
     domain_routed = [right for asked, right in zip(questions, routed, strict=True) if asked.schema is not None]
     return {
@@ -194,24 +197,33 @@ class _Row:
         return max(self.expert_chances, key=self.expert_chances.__getitem__)
 
 
-def _ask(assembly: AssembledLlamdex, asked: AskedQuestion, *, with_base: bool) -> _Row:
+def _ask(assembly: AssembledLlamdex, part: Sequence[AskedQuestion], *, with_base: int) -> list[_Row]:
+    """Ask the assembly all of these, and the base LLM alone the first ``with_base``."""
+    texts = [asked.question for asked in part]
+    answers = assembly.answer_all(texts, askers=[asked.asker for asked in part])
+    base = assembly.base_answers(texts[:with_base], max_new_tokens=_BASE_TOKENS) if with_base else []
+    return [
+        _row(assembly, asked, answer, base[place] if place < with_base else None)
+        for place, (asked, answer) in enumerate(zip(part, answers, strict=True))
+    ]
+
+
+def _row(assembly: AssembledLlamdex, asked: AskedQuestion, answer: Answer, base: str | None) -> _Row:
     if asked.schema is None or asked.label is None:
         raise AssertionError("only questions of a schema are asked here")
     schema = assembly.schema(asked.schema)
-    answer = assembly.answer(asked.question, asker=asked.asker)
     target = schema.target
     true_N = assembly.consult(schema.name, [asked.features], asker=asked.asker)[0].tolist()
     routed = answer.schema == schema.name
     read = dict(zip(target.labels, answer.expert_probabilities.values(), strict=True)) if routed else {}
     chances = dict(zip(target.labels, answer.probabilities.values(), strict=True)) if routed else {}
-    base = assembly.base_answer(asked.question, max_new_tokens=_BASE_TOKENS) if with_base else ""
     return _Row(
         schema=schema.name,
         label=asked.label,
         text=answer.text,
         said=said_answer(answer.text, schema),
-        base=said_answer(base, schema),
-        base_was_asked=with_base,
+        base=said_answer(base, schema) if base is not None else None,
+        base_was_asked=base is not None,
         expert_read=max(read, key=read.__getitem__) if read else None,
         chances=chances,
         expert_chances=dict(zip(target.labels, true_N, strict=True)),
@@ -276,14 +288,12 @@ def _latency(assembly: AssembledLlamdex, questions: Sequence[AskedQuestion]) -> 
     base, assembled = [], []
     for asked in questions:
         started = time.perf_counter()
-        assembly.base_answer(asked.question, max_new_tokens=_TIMED_TOKENS, min_new_tokens=_TIMED_TOKENS)
+        assembly.base_answers([asked.question], max_new_tokens=_TIMED_TOKENS, min_new_tokens=_TIMED_TOKENS)
         between = time.perf_counter()
         reading = assembly.read([asked.question])[0]
         name = reading.schema or str(asked.schema)
-        probability = assembly.consult(name, [reading.features], asker=asked.asker)
-        assembly.speak(
-            asked.question, name, probability, max_new_tokens=_TIMED_TOKENS, min_new_tokens=_TIMED_TOKENS
-        )
+        probability_N = assembly.consult(name, [reading.features], asker=asked.asker)[0]
+        assembly.speak([(asked.question, name, probability_N)], _TIMED_TOKENS, min_new_tokens=_TIMED_TOKENS)
         base.append(between - started)
         assembled.append(time.perf_counter() - between)
     if not base:

@@ -30,7 +30,6 @@ class Measured:
         releases: the hospitals' accepted releases.
         patients, passengers: what ``evaluate`` reported on the two domains.
         ordinary: what became of ordinary questions.
-        timings: seconds by stage.
     """
 
     assembly: AssembledLlamdex
@@ -39,7 +38,6 @@ class Measured:
     patients: Mapping[str, Any]
     passengers: Mapping[str, Any]
     ordinary: Mapping[str, Any]
-    timings: Mapping[str, float]
 
 
 def figures(measured: Measured) -> dict[str, Any]:
@@ -68,7 +66,6 @@ def figures(measured: Measured) -> dict[str, Any]:
             **{key: value for key, value in measured.passengers.items() if key not in {"answers", "latency"}},
         },
         "answers": patients["answers"],
-        "timings": dict(measured.timings),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }
 

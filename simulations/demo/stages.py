@@ -128,7 +128,6 @@ def run_demo(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
             patients=patients,
             passengers=passengers,
             ordinary=_ordinary(assembly),
-            timings=clock.seconds,
         )
         report = figures(measured)
     report["timings"] = {
