@@ -99,11 +99,11 @@ class SiloWorker:
         receipt = self._go_on(job)
         if receipt is not None and job is not None and job.guarantee is not None:
             return self._finish(offer, receipt, job.guarantee)
-        from silo_client import training  # noqa: PLC0415 - takes seconds to import, see warm_up
-
         schema = load_schema(self._config.schema)
         authorisation = authorise(offer, load_policy(self._config.policy), schema)
         data = read_records(self._config.data, schema)
+        from silo_client import training  # noqa: PLC0415 - takes seconds to import, see warm_up
+
         self._jobs.accept(offer)
         release = training.train(schema, data, authorisation, Ledger(self._config.ledger))
         guarantee = guarantee_to_text(release.guarantee)

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from llamdex_fl.envelope.control_plane import make_node_key, make_superlink_tls
-from llamdex_fl.errors import ProcessError
+from llamdex_fl.errors import ConfigError, ProcessError
 from llamdex_fl.rounds import offer_to_text
 from provider_server.bundle import write_bundle
 from provider_server.config import load_provider_config
@@ -131,9 +131,17 @@ class LocalConsortium:
         whenever it changed.
 
         Raises:
+            ConfigError: the round was held already.
             ProcessError: a process ended for good, or the run ended without a finished report.
         """
         path = report_path(self.provider_home, round_id)
+        if _finished(path):
+            raise ConfigError(
+                f"The round {round_id} was held already.",
+                expected="a fresh round id",
+                got=f"the report {path}",
+                next_step="read the report, or hold a round with another id",
+            )
         run_id = self._submit(round_id, spec)
         deadline_s = time.monotonic() + spec.answer_timeout_s + _START_TIMEOUT_S
         look_s = time.monotonic() + _LOOK_S
