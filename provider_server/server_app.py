@@ -38,6 +38,8 @@ __all__ = ["app", "hold_round"]
 
 HOME_VARIABLE = "LLAMDEX_PROVIDER_HOME"
 _POLL_S = 0.5
+#: For so long after its time a round that was cut off can be gone on with.
+_TO_GO_ON = timedelta(days=1)
 #: Flower's error codes: the node was lost, or the reply was; anything else is a fault of the app.
 _LOST = frozenset({3, 4, 5})
 
@@ -66,7 +68,7 @@ def hold_round(grid: Grid, registry: Registry, path: Path, round_id: str, spec: 
     opened_at = datetime.now(UTC)
     before = _unfinished(path, spec)
     if before is None:
-        registry.open_round(spec.offer, closes_at=opened_at + timedelta(seconds=spec.answer_timeout_s))
+        registry.open_round(spec.offer, closes_at=_closes_at(opened_at, spec))
     else:
         # The silos know this challenge: those that are done give the receipt they have.
         spec = replace(spec, offer=before.offer)
@@ -188,6 +190,10 @@ def _spec(provider: str, context: Context) -> RoundSpec:
     )
 
 
+def _closes_at(opened_at: datetime, spec: RoundSpec) -> datetime:
+    return opened_at + timedelta(seconds=spec.answer_timeout_s) + _TO_GO_ON
+
+
 def _unfinished(path: Path, spec: RoundSpec) -> RoundReport | None:
     if not path.exists():
         return None
@@ -200,4 +206,5 @@ def _unfinished(path: Path, spec: RoundSpec) -> RoundReport | None:
             got=f"a report of state {report.state.value} in {path}",
             next_step="give the round another id",
         )
-    return report
+    # One that was cut off too long ago is closed in the registry too: it begins again under a fresh challenge.
+    return report if datetime.now(UTC) < _closes_at(report.opened_at, spec) else None
