@@ -82,7 +82,7 @@ def found_consortium(
     return founded
 
 
-def add_silo(
+def add_silo(  # noqa: PLR0913, PLR0917 - what found_consortium knows of one silo
     founded: Founded, directory: Path, schema: Schema, silo: str, data: Path, terms: PrivacyTerms | None = None
 ) -> Founded:
     """Let one more silo join; its schema is served from now on.
