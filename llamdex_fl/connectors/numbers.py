@@ -37,7 +37,7 @@ _DIGITS = re.compile(
     re.VERBOSE,
 )
 _WORD = re.compile(r"[A-Za-z]+")
-_BETWEEN = re.compile(r"(?:\s|-|\u2010|\u2011)+")
+_BETWEEN = re.compile(r"[^\S\n]+|[-\u2010\u2011]")  # not a dash with spaces, nor the end of a line
 _HALF_AFTER = re.compile(r"\s+(?:and|&)\s+(?:a\s+|one\s+)?half\b|\s*\u00bd|\s+1/2\b", re.IGNORECASE)
 _HALF_ALONE = re.compile(r"\bhalf\s+(?:a|an|of\s+a)\b|\u00bd", re.IGNORECASE)
 _MINUS_WORD = re.compile(r"\b(?:minus|negative)\s+\Z", re.IGNORECASE)

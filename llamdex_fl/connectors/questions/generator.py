@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from llamdex_fl.connectors.numbers import find_numbers, write_number
 from llamdex_fl.connectors.questions.wording import Form, Phrase, Subject, Wording
+from llamdex_fl.errors import SchemaError
 from llamdex_fl.schema import Feature, Schema, Value
 
 __all__ = ["Question", "QuestionGenerator", "sample_record"]
@@ -34,6 +35,7 @@ _PRONOUNS = {
 }
 _SURNAMES = ("Okafor", "Lindqvist", "Moreau", "Hughes", "Petrov", "Tanaka", "Silva", "Novak", "Byrne", "Haddad")
 _PROSE, _LETTER, _NOTES, _BULLETS, _PAIRS = "prose", "letter", "notes", "bullets", "pairs"
+_TRIES = 20  # one in ten thousand fails the first
 _REGISTERS = (_PROSE, _PROSE, _PROSE, _LETTER, _LETTER, _NOTES, _NOTES, _BULLETS, _PAIRS)
 
 
@@ -70,7 +72,9 @@ def _sample_value(feature: Feature, rng: random.Random) -> Value:
     spread = rng.choice([0.25, 0.5, 1.0] if high - low <= 12 else [0.1, 0.4, 1.0, 1.0])  # noqa: PLR2004
     value = low + (high - low) * spread * rng.random() if low >= 0 else rng.uniform(low, high)
     if feature.kind == "integer" or rng.random() < 0.25:  # noqa: PLR2004 - whole numbers are common
-        return float(min(max(round(value), math.ceil(low)), math.floor(high)))
+        whole = min(max(round(value), math.ceil(low)), math.floor(high))
+        value = whole if low <= whole <= high else value
+        return float(value)
     return min(max(round(value, 1 if high - low < 200 and rng.random() < 0.8 else 2), low), high)  # noqa: PLR2004
 
 
@@ -123,8 +127,23 @@ class QuestionGenerator:
         return self.ask(sample_record(self._wording.schema, rng), rng)
 
     def ask(self, record: Mapping[str, Value], rng: random.Random) -> Question:
-        """A question about this record."""
+        """A question about this record.
+
+        Raises:
+            SchemaError: the wording's phrases run into each other whenever this record is said.
+        """
         record = {name: float(v) if isinstance(v, int) else v for name, v in record.items()}
+        for _ in range(_TRIES):
+            if _legible(question := self._composed(record, rng)):
+                return question
+        raise SchemaError(
+            f"The wording of {self._wording.schema.name} cannot say a record so that its numbers can be read.",
+            expected="phrases in which a number stands apart from other numbers",
+            got="phrases whose number words run together",
+            next_step="mend the wording; docs/wording.md describes the format",
+        )
+
+    def _composed(self, record: Mapping[str, Value], rng: random.Random) -> Question:
         register = rng.choice(_REGISTERS)
         person = self._person(record, rng, short=register in {_NOTES, _BULLETS, _PAIRS})
         remaining = {name for name, value in record.items() if value is not None}
@@ -256,7 +275,7 @@ class QuestionGenerator:
 
     def _say(self, phrase: Phrase, record: Mapping[str, Value], person: _Person, rng: random.Random) -> str:
         text = person.fill(phrase.text, rng)
-        for name in phrase.numbers:
+        for name in sorted(phrase.numbers):  # a set's order changes from process to process
             # "{v}mm" and "\u00a3{v}" want digits: number words would run into the letters.
             glued = re.search(rf"[^\W_]\{{{name}\}}|[\u00a3$]\{{{name}\}}|\{{{name}\}}[^\W_]", text)
             number = self._number(name, _as_float(record[name]), rng, worded=0.0 if glued else 0.2)
@@ -446,6 +465,18 @@ class QuestionGenerator:
             else:
                 opened.append((names[ord(match.group()) - _OPEN], len(out)))
         return Question(out + text[last:], dict(record), spans)
+
+
+def _legible(question: Question) -> bool:
+    """Whether each number can still be read where it stands: "two hundred" and "one sister" may have met in between."""
+    read = find_numbers(question.text)
+    for name, spans in question.spans.items():
+        value = question.features[name]
+        for start, end in spans:
+            alone = any(number.value == value for number in find_numbers(question.text[start:end]))
+            if alone and not any(n.value == value and n.start < end and start < n.end for n in read):
+                return False
+    return True
 
 
 def _as_float(value: Value) -> float:

@@ -14,6 +14,7 @@ Shape suffixes: B questions, T tokens, C numbers in a question, F features of a 
 O choices of a feature (C + T * V + 1), D encoder width, H width in which words and values meet.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +35,7 @@ def said_values(feature: Feature) -> tuple[str | float, ...]:
         return feature.categories
     low, high = feature.low_high()
     if feature.kind == "integer" and high - low <= _MOST_SAID_NUMBERS:
-        return tuple(float(value) for value in range(int(low), int(high) + 1))
+        return tuple(float(value) for value in range(math.ceil(low), math.floor(high) + 1))
     return (0.0,) if low <= 0 <= high else ()
 
 
