@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -77,6 +78,6 @@ def _report(error: LlamdexError, *, as_json: bool) -> None:
     if as_json:
         sys.stderr.write(json.dumps(error.as_dict()) + "\n")
         return
-    stderr.print(f"[bold red]{type(error).__name__}[/]: {error.problem}", highlight=False, soft_wrap=True)
+    stderr.print(f"[bold red]{type(error).__name__}[/]: {escape(error.problem)}", highlight=False, soft_wrap=True)
     for label, text in (("expected", error.expected), ("got", error.got), ("next step", error.next_step)):
         stderr.print(f"  {label}: {text}", highlight=False, markup=False, soft_wrap=True)
