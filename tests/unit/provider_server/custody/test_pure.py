@@ -1,0 +1,165 @@
+"""Decisions without IO: transport facts, claims, behaviour; and the configuration."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llamdex_fl.envelope import Answer, RefusedError
+from llamdex_fl.errors import ConfigError, InputError, KeyringError
+from llamdex_fl.privacy.guarantee import Guarantee, LaplaceCounts
+from llamdex_fl.release import Release
+from provider_server.config import Limits, load_provider_config
+from provider_server.intake import check_claim
+from provider_server.keys import KeyringFile
+from provider_server.quarantine import judge
+from provider_server.setup import enrol, init_provider, revoke
+from provider_server.transport import identify
+
+# The type of the fixture lives in a conftest, which cannot be imported.
+Bench = Any
+GUARANTEE = Guarantee(
+    epsilon=0.5, delta=1e-5, mechanisms=(LaplaceCounts(epsilon=0.5),), accountant="pld", accountant_version="x"
+)
+
+
+def facts(bench: Bench, silo: str = "a", **changes: bytes | None) -> dict[str, list[bytes]]:
+    values: dict[str, bytes | None] = {
+        "ssl_tls_version": b"TLSv1.3",
+        "ssl_negotiated_key_exchange_group": b"X25519MLKEM768",
+        "peer_spiffe_id": f"spiffe://heart.example/silo/{silo}".encode(),
+        "x509_pem_cert": bench.silos[silo].tls_certificate,
+        **changes,
+    }
+    return {name: [value] for name, value in values.items() if value is not None}
+
+
+def test_who_is_at_the_other_end(bench: Bench):
+    keyring = KeyringFile(load_provider_config(bench.home), lambda: bench.now)
+    assert identify(facts(bench), keyring.current()) == "a"
+    assert identify(facts(bench, "b"), keyring.current()) == "b"
+    weak = [
+        {"ssl_tls_version": b"TLSv1.2"},
+        {"ssl_tls_version": None},
+        {"ssl_negotiated_key_exchange_group": b"X25519"},
+        {"ssl_negotiated_key_exchange_group": b"P-256"},
+        {"ssl_negotiated_key_exchange_group": b"notX25519MLKEM768"},
+        {"ssl_negotiated_key_exchange_group": None},
+    ]
+    unknown = [
+        {"peer_spiffe_id": b"spiffe://heart.example/silo/zz"},
+        {"peer_spiffe_id": b"spiffe://other.example/silo/a"},
+        {"peer_spiffe_id": b"spiffe://heart.example/provider/prov"},
+        {"peer_spiffe_id": b"spiffe://heart.example/silo/b/../a"},
+        {"peer_spiffe_id": b"\xff"},
+        {"peer_spiffe_id": None},
+        {"x509_pem_cert": bench.silos["b"].tls_certificate},
+        {"x509_pem_cert": b"no certificate"},
+        {"x509_pem_cert": None},
+    ]
+    for answer, cases in ((Answer.FAILED_PRECONDITION, weak), (Answer.UNAUTHENTICATED, unknown)):
+        for changes in cases:
+            with pytest.raises(RefusedError) as caught:
+                identify(facts(bench, **changes), keyring.current())
+            assert caught.value.answer is answer, changes
+
+
+def test_two_values_of_one_fact_are_none(bench: Bench):
+    keyring = KeyringFile(load_provider_config(bench.home), lambda: bench.now)
+    given = facts(bench)
+    given["peer_spiffe_id"].append(b"spiffe://heart.example/silo/b")
+    with pytest.raises(RefusedError):
+        identify(given, keyring.current())
+
+
+def test_a_revocation_counts_at_once_and_an_old_keyring_never_again(bench: Bench):
+    config = load_provider_config(bench.home)
+    old = config.keyring.read_text()
+    keyring = KeyringFile(config, lambda: bench.now)
+    keyring.current().member("a")
+    revoke(bench.home, "a")
+    with pytest.raises(RefusedError):
+        keyring.current().member("a")
+    config.keyring.write_text(old)
+    with pytest.raises(KeyringError, match="rollback"):
+        keyring.current()
+
+
+def test_claims():
+    for certified in (0.5, 0.499, 0.4999999):
+        check_claim(GUARANTEE, lambda _m, _d, certified=certified: certified)  # type: ignore[misc]  # bound now
+
+    def refuses(_mechanisms: object, _delta: float) -> float:
+        raise InputError("x", expected="y", got="z", next_step="w")
+
+    cases = [lambda _m, _d, c=c: c for c in (0.51, 0.3, float("inf"), float("nan"))]  # type: ignore[misc]  # bound now
+    for certify in (*cases, refuses):
+        with pytest.raises(RefusedError) as caught:
+            check_claim(GUARANTEE, certify)
+        assert caught.value.answer is Answer.INVALID_ARGUMENT
+
+
+def release(weight: list[float], counts: float = 500.0) -> Release:
+    return Release(
+        schema_digest="00" * 32,
+        architecture="x/v1",
+        tensors={"weight": np.array(weight, np.float32), "class_counts": np.array([counts, counts], np.float32)},
+        guarantee=GUARANTEE,
+    )
+
+
+def test_behaviour():
+    others = [release([1, 2, 3]), release([2, 2, 3]), release([1, 3, 3])]
+    limits = Limits()
+    assert judge(release([1, 2, 2]), others, limits) == ""
+    assert "points against" in judge(release([-1, -2, -3]), others, limits)
+    assert judge(release([-1, -2, -3]), others[:2], limits) == ""
+    assert judge(release([0, 0, 0]), others, limits) == ""
+    assert judge(release([-1, -2, -3, 0]), others, limits) == ""
+    assert "out of scale" in judge(release([1e4, 1, 1]), others, limits)
+    assert "out of scale" in judge(release([1, 1, 1], counts=1e9), others, limits)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nonsense",
+        'provider = "p"\ntrust_domain = "d"\n',
+        'provider = "p"\ntrust_domain = "d"\naddress = "h:1"\nmore = "x"\n',
+        'provider = "P!"\ntrust_domain = "d"\naddress = "h:1"\n',
+        'provider = "p"\ntrust_domain = "d"\naddress = "nowhere"\n',
+        'provider = "p"\ntrust_domain = "d"\naddress = "h:1"\n[limits]\nunknown = 1\n',
+        'provider = "p"\ntrust_domain = "d"\naddress = "h:1"\n[limits]\nrpcs = "many"\n',
+        'provider = "p"\ntrust_domain = "d"\naddress = "h:1"\n[limits]\nrpcs = 0\n',
+        'provider = "p"\ntrust_domain = "d"\naddress = "h:1"\n[limits]\nrpcs = 1.5\n',
+    ],
+)
+def test_configurations_that_are_refused(text: str, tmp_path: Path):
+    (tmp_path / "provider.toml").write_text(text)
+    with pytest.raises(ConfigError):
+        load_provider_config(tmp_path)
+
+
+def test_init_and_enrol_refuse_what_they_must(bench: Bench, tmp_path: Path):
+    with pytest.raises(ConfigError):
+        init_provider(bench.home, provider="p", trust_domain="d", address="h:1")
+    for bad in ({"provider": "P"}, {"address": "x"}, {"root_threshold": 2}):
+        given: dict[str, Any] = {"provider": "p", "trust_domain": "d", "address": "h:1", **bad}
+        with pytest.raises(ConfigError):
+            init_provider(tmp_path / "new", **given)
+        assert not (tmp_path / "new" / "provider.toml").exists()
+    before = (bench.home / "keyring.json").read_text()
+    (tmp_path / "bad.json").write_text("{}")
+    good = tmp_path / "a" / "enrolment-request.json"
+    for requests in ([tmp_path / "none.json"], [good, tmp_path / "bad.json"], [good, good]):
+        with pytest.raises(InputError):
+            enrol(bench.home, requests)
+    (bench.home / "root").rename(tmp_path / "safe")
+    with pytest.raises(ConfigError):
+        enrol(bench.home, [good])
+    assert (bench.home / "keyring.json").read_text() == before
+    enrol(bench.home, [good], root_keys=tmp_path / "safe")
+    with pytest.raises(InputError):
+        revoke(bench.home, "zz", root_keys=tmp_path / "safe")
