@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file
 
 from llamdex_fl.base_llm.names import PACKAGED_MODEL
 from llamdex_fl.base_llm.packaged import packaged_llm
@@ -55,7 +57,8 @@ class BaseLLM:
 
     def prompt(self, question: str) -> Prompt:
         """The chat prompt in two halves around the end of the user's words."""
-        before, after = self._template(question + _CUT).split(_CUT)
+        # The last cut is ours, whatever the question holds.
+        before, _, after = self._template(question + _CUT).rpartition(_CUT)
         device = self.model.device
         before_T, after_T = (
             self.tokenizer(half, return_tensors="pt", add_special_tokens=False)["input_ids"][0].to(device)
@@ -90,17 +93,12 @@ def load_base_llm(source: str = PACKAGED_MODEL, *, dtype: torch.dtype = torch.fl
     Raises:
         ArtefactError: there is no such model here, or it has no chat template.
     """
-    path = str(packaged_llm()) if source == PACKAGED_MODEL else source
+    path = _folder(source)
     try:
         model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ArtefactError(
-            f"The base LLM {source!r} could not be loaded.",
-            expected=f"{PACKAGED_MODEL}, a directory that transformers loads, or an id in the local cache",
-            got=type(error).__name__,
-            next_step="download the model to a directory first and name that directory",
-        ) from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _not_loaded(source, error) from error
     if tokenizer.chat_template is None:
         raise ArtefactError(
             f"The base LLM {source!r} has no chat template.",
@@ -108,7 +106,7 @@ def load_base_llm(source: str = PACKAGED_MODEL, *, dtype: torch.dtype = torch.fl
             got="a tokenizer without chat_template",
             next_step="name the model's instruct variant",
         )
-    return BaseLLM(model, tokenizer, name=source, digest=_digest(Path(model.config._name_or_path)))  # noqa: SLF001 - the only place where transformers keeps it
+    return BaseLLM(model, tokenizer, name=source, digest=_digest(path))
 
 
 def base_llm_digest(source: str = PACKAGED_MODEL) -> str:
@@ -117,9 +115,26 @@ def base_llm_digest(source: str = PACKAGED_MODEL) -> str:
     Raises:
         ArtefactError: there is no such model here.
     """
+    return _digest(_folder(source))
+
+
+def _folder(source: str) -> Path:
+    """Where on this machine a model's files are."""
     if source == PACKAGED_MODEL:
-        return _digest(packaged_llm())
-    return _digest(Path(source)) if Path(source).is_dir() else load_base_llm(source).digest
+        return packaged_llm()
+    try:
+        return Path(cached_file(source, "config.json", local_files_only=True)).parent
+    except (OSError, ValueError) as error:
+        raise _not_loaded(source, error) from error
+
+
+def _not_loaded(source: str, error: Exception) -> ArtefactError:
+    return ArtefactError(
+        f"The base LLM {source!r} could not be loaded.",
+        expected=f"{PACKAGED_MODEL}, a directory that transformers loads, or an id in the local cache",
+        got=type(error).__name__,
+        next_step="download the model to a directory first and name that directory",
+    )
 
 
 def _digest(folder: Path) -> str:

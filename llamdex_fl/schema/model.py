@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +19,9 @@ Kind = Literal["category", "integer", "number"]
 Value = str | int | float | None
 
 _MAX_SCHEMA_BYTES = 1 << 20
+_LARGEST_INTEGER = 2**53 - 1
+_LARGEST = 1e300
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +55,7 @@ class Feature:
             return True
         if self.is_category:
             return value in self.categories
-        if isinstance(value, str | bool) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         low, high = self.low_high()
         return low <= value <= high and (self.kind != "integer" or float(value).is_integer())
@@ -138,7 +142,8 @@ class Schema:
 
 
 def _plain(number: float) -> int | float:
-    return int(number) if float(number).is_integer() else number
+    # Beyond this, RFC 8785 has no integers.
+    return int(number) if abs(number) <= _LARGEST_INTEGER and float(number).is_integer() else number
 
 
 def load_schema(path: Path) -> Schema:
@@ -158,7 +163,16 @@ def load_schema(path: Path) -> Schema:
             got=f"{path.stat().st_size} bytes",
             next_step="give a schema, not a data file",
         )
-    return parse_schema(path.read_text(encoding="utf-8"), source=str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SchemaError(
+            f"The schema file {path} cannot be read.",
+            expected="a JSON file in UTF-8",
+            got=type(error).__name__,
+            next_step="mend the file",
+        ) from error
+    return parse_schema(text, source=str(path))
 
 
 def parse_schema(text: str, *, source: str = "schema") -> Schema:
@@ -180,7 +194,7 @@ def parse_schema(text: str, *, source: str = "schema") -> Schema:
     if len(set(names)) != len(names) or not names:
         raise reader.wrong("features", "at least one, each with a name of its own", ", ".join(names) or "none")
     return Schema(
-        name=reader.text(top["name"], "name"),
+        name=reader.name(top["name"]),
         title=reader.text(top["title"], "title"),
         question=reader.text(top["question"], "question"),
         features=features,
@@ -228,8 +242,14 @@ class _Reader:
         return value
 
     def text(self, value: Any, place: str) -> str:  # noqa: ANN401 - a JSON value may be anything
-        if not isinstance(value, str) or not value.strip():
+        # A lone surrogate passes json.loads and has no UTF-8 form, so no digest.
+        if not isinstance(value, str) or not value.strip() or any("\ud800" <= c <= "\udfff" for c in value):
             raise self.wrong(place, "a text", repr(value))
+        return value
+
+    def name(self, value: Any) -> str:  # noqa: ANN401 - a JSON value may be anything
+        if not isinstance(value, str) or not _NAME.fullmatch(value):
+            raise self.wrong("name", "letters, digits, _ and -, because it also names files", repr(value))
         return value
 
     def texts(self, value: Any, place: str, least: int) -> tuple[str, ...]:  # noqa: ANN401 - a JSON value may be anything
@@ -242,7 +262,7 @@ class _Reader:
         entry = self.mapping(value, "features", {"name", "kind", "description"}, {"categories", "range", "unit"})
         name = self.text(entry["name"], "features.name")
         kind = entry["kind"]
-        if kind not in {"category", "integer", "number"}:
+        if kind not in ("category", "integer", "number"):
             raise self.wrong(f"kind of {name}", "category, integer or number", repr(kind))
         needed, other = ("categories", "range") if kind == "category" else ("range", "categories")
         if needed not in entry or other in entry:
@@ -252,16 +272,19 @@ class _Reader:
             kind=kind,
             description=self.text(entry["description"], f"description of {name}"),
             categories=self.texts(entry["categories"], f"categories of {name}", 2) if kind == "category" else (),
-            bounds=None if kind == "category" else self.bounds(entry["range"], name),
+            bounds=None if kind == "category" else self.bounds(entry["range"], name, kind),
             unit=self.text(entry["unit"], f"unit of {name}") if "unit" in entry else None,
         )
 
-    def bounds(self, value: Any, name: str) -> tuple[float, float]:  # noqa: ANN401 - a JSON value may be anything
+    def bounds(self, value: Any, name: str, kind: str) -> tuple[float, float]:  # noqa: ANN401 - a JSON value
         numbers = self.sequence(value, f"range of {name}")
         # bool is an int in Python, and JSON's NaN and Infinity pass json.loads.
-        good = all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers)
-        if len(numbers) != 2 or not good or numbers[0] >= numbers[1]:  # noqa: PLR2004 - low and high
-            raise self.wrong(f"range of {name}", "two finite numbers, the lower first", repr(value))
+        # Integers may be too large for a float.
+        good = all(isinstance(n, int | float) and not isinstance(n, bool) and abs(n) <= _LARGEST for n in numbers)
+        fits = good and len(numbers) == 2 and numbers[0] < numbers[1]  # noqa: PLR2004 - low and high
+        if not fits or (kind == "integer" and math.ceil(numbers[0]) > math.floor(numbers[1])):
+            expected = "two finite numbers, the lower first, and an integer between them if the kind is integer"
+            raise self.wrong(f"range of {name}", expected, repr(value))
         return float(numbers[0]), float(numbers[1])
 
     def target(self, value: Any) -> Target:  # noqa: ANN401 - a JSON value may be anything

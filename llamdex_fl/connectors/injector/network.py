@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -79,22 +80,31 @@ class Injector(nn.Module):
         try:
             document = json.loads((folder / "injector.json").read_text(encoding="utf-8"))
             tensors = load_file(folder / "injector.safetensors")
-        except (OSError, ValueError) as error:
+            version, made_for, width = document["format"], str(document["base_digest"]), int(document["width"])
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ArtefactError(
                 f"{folder} does not hold an injector.",
                 expected="the files injector.json and injector.safetensors",
                 got=type(error).__name__,
                 next_step="train the connectors: llamdex-provider connect",
             ) from error
-        if document.get("format") != _FORMAT or document.get("base_digest") != base_digest:
+        if version != _FORMAT or made_for != base_digest:
             raise ArtefactError(
                 f"The injector in {folder} is for another base LLM or of another version.",
                 expected=f"format {_FORMAT}, base LLM {base_digest[:12]}",
-                got=f"format {document.get('format')}, base LLM {str(document.get('base_digest'))[:12]}",
+                got=f"format {version}, base LLM {made_for[:12]}",
                 next_step="train the connectors again: llamdex-provider connect",
             )
-        injector = cls(int(document["width"]), 1.0, base_digest)
-        injector.load_state_dict(tensors)
+        injector = cls(width, 1.0, base_digest)
+        try:
+            injector.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ArtefactError(
+                f"The injector in {folder} is damaged.",
+                expected=f"tensors for width {width}",
+                got="others",
+                next_step="train the connectors again: llamdex-provider connect --fresh",
+            ) from error
         return injector.eval()
 
 

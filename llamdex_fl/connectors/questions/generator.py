@@ -277,7 +277,8 @@ class QuestionGenerator:
         text = person.fill(phrase.text, rng)
         for name in sorted(phrase.numbers):  # a set's order changes from process to process
             # "{v}mm" and "\u00a3{v}" want digits: number words would run into the letters.
-            glued = re.search(rf"[^\W_]\{{{name}\}}|[\u00a3$]\{{{name}\}}|\{{{name}\}}[^\W_]", text)
+            slot = re.escape("{" + name + "}")
+            glued = re.search(rf"[^\W_]{slot}|[\u00a3$]{slot}|{slot}[^\W_]", text)
             number = self._number(name, _as_float(record[name]), rng, worded=0.0 if glued else 0.2)
             text = text.replace("{" + name + "}", number)
         if phrase.counted:

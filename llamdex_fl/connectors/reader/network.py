@@ -26,6 +26,8 @@ from llamdex_fl.schema import Feature, Schema
 __all__ = ["EncodedQuestions", "ReaderNetwork", "SchemaVocabulary", "said_values"]
 
 _WIDTH = 256
+# torch refuses modules called "keys" or "train", which a schema may be.
+_SCHEMA = "schema-"
 _MOST_SAID_NUMBERS = 12
 
 
@@ -130,9 +132,13 @@ class ReaderNetwork(nn.Module):
             columns.append(sent_BD @ key_D + vocabulary.route_bias)
         return torch.stack(columns, dim=-1)
 
+    def add_vocabulary(self, schema: str, vocabulary: SchemaVocabulary) -> None:
+        """Take the vocabulary of a schema."""
+        self.vocabularies[_SCHEMA + schema] = vocabulary
+
     def _vocabulary(self, schema: str) -> SchemaVocabulary:
-        vocabulary = self.vocabularies[schema]
-        assert isinstance(vocabulary, SchemaVocabulary)  # noqa: S101 - Reader.add_schema puts nothing else there
+        vocabulary = self.vocabularies[_SCHEMA + schema]
+        assert isinstance(vocabulary, SchemaVocabulary)  # noqa: S101 - add_vocabulary takes nothing else
         return vocabulary
 
 

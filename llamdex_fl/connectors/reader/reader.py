@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
@@ -90,7 +91,7 @@ class Reader:
         vocabulary = SchemaVocabulary(
             schema, self._embed(described), value_text_FVD, self._embed([f"{schema.title}. {schema.question}"])[0]
         )
-        self.network.vocabularies[schema.name] = vocabulary
+        self.network.add_vocabulary(schema.name, vocabulary)
         self.schemas[schema.name] = schema
 
     @torch.no_grad()
@@ -198,28 +199,34 @@ class Reader:
         """Read what ``save`` wrote.
 
         Raises:
-            ArtefactError: the folder does not hold a reader of this version.
+            ArtefactError: the folder does not hold a reader of this version, or a damaged one.
         """
         try:
             document: dict[str, Any] = json.loads((folder / "reader.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            version = document.get("format")
+            reader = cls._loaded(folder, document["schemas"]) if version == _FORMAT else None
+        except (OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError, SafetensorError) as error:
             raise ArtefactError(
                 f"{folder} does not hold a reader.",
-                expected="the files reader.json, reader.safetensors and encoder/",
+                expected="the files reader.json, reader.safetensors and encoder/, whole",
                 got=type(error).__name__,
                 next_step="train the connectors: llamdex-provider connect",
             ) from error
-        if document.get("format") != _FORMAT:
+        if reader is None:
             raise ArtefactError(
                 f"The reader in {folder} is of another version.",
                 expected=f"format {_FORMAT}",
-                got=repr(document.get("format")),
+                got=repr(version),
                 next_step="train the connectors again: llamdex-provider connect",
             )
+        return reader
+
+    @classmethod
+    def _loaded(cls, folder: Path, schemas: Sequence[Any]) -> "Reader":
         config = AutoConfig.from_pretrained(folder / "encoder", local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder / "encoder", local_files_only=True)
         reader = cls(ReaderNetwork(AutoModel.from_config(config, add_pooling_layer=False)), tokenizer, [])
-        for entry in document["schemas"]:
+        for entry in schemas:
             reader.add_schema(parse_schema(json.dumps(entry)))
         reader.network.load_state_dict(load_file(folder / "reader.safetensors"))
         reader.network.eval()
