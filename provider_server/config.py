@@ -159,7 +159,9 @@ def load_provider_config(home: Path) -> ProviderConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML.", expected="TOML", got=str(error), next_step="mend the file") from error
     limits = _limits(document.pop("limits", {}), path)
-    if not _KEYS <= set(document) <= _KEYS | _OPTIONAL_KEYS or not all(isinstance(value, str) for value in document.values()):
+    if not _KEYS <= set(document) <= _KEYS | _OPTIONAL_KEYS or not all(
+        isinstance(value, str) for value in document.values()
+    ):
         raise _wrong(path, "the texts " + ", ".join(sorted(_KEYS)), ", ".join(sorted(document)) or "none")
     for key, pattern in (("provider", _ID), ("trust_domain", _DOMAIN), ("address", _ADDRESS)):
         if not pattern.fullmatch(document[key]):

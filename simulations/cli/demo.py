@@ -1,5 +1,6 @@
 """``llamdex-sim demo``: the main job on one machine."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,13 +32,17 @@ def demo(
 
     with console.progress() as shown:
         tasks: dict[str, TaskID] = {}
+        began = time.monotonic()
 
         def on_progress(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
+            fresh = stage not in tasks
+            if fresh:
                 tasks[stage] = shown.add_task(stage, total=None)
-                if shown.disable:
-                    console.stderr.print(f"{stage} ...", highlight=False)
             shown.update(tasks[stage], completed=done, total=total or None)
+            if shown.disable and (fresh or done == total > 0):
+                # A log, or a pipe: a line where something begins and where it ends.
+                state = "done" if done == total > 0 else "..."
+                console.stderr.print(f"{time.monotonic() - began:5.0f} s  {stage} {state}", highlight=False)
 
         report = run_demo(DemoSettings(out=out.resolve(), seed=seed), on_progress)
     json_path, html_path = write_report(report, out)

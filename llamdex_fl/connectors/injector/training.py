@@ -32,15 +32,16 @@ class InjectorRecipe:
 
     Attributes:
         questions: how many questions' keys and values are computed and kept, over all schemas.
-        steps: optimiser steps.
-        batch: examples a step, all of one schema.
+        steps: optimiser steps. Odd ones ask for the outcome alone, which is cheap, even ones for the sentence too.
+        outcome_batch, sentence_batch: examples a step, all of one schema.
         rate: peak learning rate.
         seed: of the questions, the outputs drawn and the initial weights.
     """
 
-    questions: int = 64
-    steps: int = 150
-    batch: int = 12
+    questions: int = 32
+    steps: int = 120
+    outcome_batch: int = 16
+    sentence_batch: int = 6
     rate: float = 2e-3
     seed: int = 0
 
@@ -92,7 +93,9 @@ def train_injector(
             optimiser, max_lr=recipe.rate, total_steps=recipe.steps, pct_start=0.1
         )
         for step in range(recipe.steps):
-            loss = _loss(base, injector, domains[step % len(domains)], after_T, recipe.batch, rng)
+            domain = domains[step // 2 % len(domains)]
+            batch = recipe.sentence_batch if step % 2 else recipe.outcome_batch
+            loss = _loss(base, injector, domain, after_T, batch, rng, sentence=bool(step % 2))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(injector.parameters(), 1.0)
@@ -151,35 +154,42 @@ def _joined_prefixes(prefixes: Sequence[_Prefix]) -> tuple[DynamicCache, Tensor]
     return cache, mask_BT.to(keys.device)
 
 
-def _loss(
-    base: BaseLLM, injector: Injector, domain: _Domain, after_T: Tensor, batch: int, rng: random.Random
+def _loss(  # noqa: PLR0913 - the parts of one training step
+    base: BaseLLM,
+    injector: Injector,
+    domain: _Domain,
+    after_T: Tensor,
+    batch: int,
+    rng: random.Random,
+    *,
+    sentence: bool,
 ) -> Tensor:
     device = base.model.device
     probability_BN = _draw_outputs(batch, len(domain.sentences), rng).to(device)
     drawn = [rng.choices(range(len(domain.sentences)), row)[0] for row in probability_BN.tolist()]
     cache, mask_BT = _joined_prefixes(rng.choices(domain.prefixes, k=batch))
-    tokens_BKD = injector(probability_BN, domain.words_ND)
-    longest = max(len(sentence) for sentence in domain.sentences)
+    longest = max(len(said) for said in domain.sentences) if sentence else 1
     said_BS = torch.full((batch, longest), _IGNORED, device=device)
     for row, index in enumerate(drawn):
-        said_BS[row, : len(domain.sentences[index])] = torch.tensor(domain.sentences[index], device=device)
+        said = torch.tensor(domain.sentences[index][:longest], device=device)
+        said_BS[row, : len(said)] = said
     embed = base.model.get_input_embeddings()
     after_BAD = embed(after_T).expand(batch, -1, -1)
     # The last token of the sentence predicts nothing that is asked for, so it is not fed.
     fed_BSD = embed(said_BS[:, :-1].clamp(min=0))
-    inputs_BLD = torch.cat([tokens_BKD, after_BAD, fed_BSD], dim=1)
-    mask = torch.cat([mask_BT, torch.ones(inputs_BLD.shape[:2], dtype=mask_BT.dtype, device=device)], dim=1)
-    positions = mask_BT.sum(1, keepdim=True) + torch.arange(inputs_BLD.shape[1], device=device)
+    inputs_BLD = torch.cat([injector(probability_BN, domain.words_ND), after_BAD, fed_BSD], dim=1)
+    ones_BL = torch.ones(inputs_BLD.shape[:2], dtype=mask_BT.dtype, device=device)
     logits_BSV = base.model(
         inputs_embeds=inputs_BLD,
         past_key_values=cache,
-        attention_mask=mask,
-        position_ids=positions,
+        attention_mask=torch.cat([mask_BT, ones_BL], dim=1),
+        position_ids=mask_BT.sum(1, keepdim=True) + torch.arange(inputs_BLD.shape[1], device=device),
         logits_to_keep=longest,
-    ).logits
-    first_BN = torch.log_softmax(logits_BSV[:, 0].float(), dim=-1)[:, domain.first_N]
-    outcome = -(probability_BN * first_BN).sum(-1).mean()
-    sentence = torch.nn.functional.cross_entropy(
-        logits_BSV[:, 1:].float().flatten(0, 1), said_BS[:, 1:].flatten(), ignore_index=_IGNORED
-    )
-    return outcome + sentence
+    ).logits.float()
+    first_BN = torch.log_softmax(logits_BSV[:, 0], dim=-1)[:, domain.first_N]
+    loss = -(probability_BN * first_BN).sum(-1).mean()
+    if sentence:
+        loss = loss + torch.nn.functional.cross_entropy(
+            logits_BSV[:, 1:].flatten(0, 1), said_BS[:, 1:].flatten(), ignore_index=_IGNORED
+        )
+    return loss
