@@ -5,13 +5,14 @@ scale, and where at least three other silos have active experts of the same kind
 their median. A backdoor that keeps to both is not found (docs/threat-model.md).
 """
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from llamdex_fl import weights
 from llamdex_fl.errors import ArtefactError, WeightsError
-from llamdex_fl.release import Release
 from provider_server.config import Limits
 from provider_server.registry import Registry, ReleaseRecord
 
@@ -29,8 +30,7 @@ def review(registry: Registry, limits: Limits) -> list[ReleaseRecord]:
     reviewed = []
     for record in registry.releases(status="quarantined"):
         try:
-            release, _ = registry.load_release(record.release_id)
-            reason = judge(release, _others(registry, record), limits)
+            reason = judge(registry.artefact(record), _others(registry, record), limits)
         except (ArtefactError, WeightsError) as error:
             reason = error.problem
         registry.accepted.mark(record.release_id, "quarantined" if reason else "active", reason)
@@ -40,46 +40,50 @@ def review(registry: Registry, limits: Limits) -> list[ReleaseRecord]:
     return reviewed
 
 
-def judge(release: Release, others: Sequence[Release], limits: Limits) -> str:
-    """Why a release stays in quarantine; an empty text where it need not.
+def judge(artefact: Path, others: Sequence[Path], limits: Limits) -> str:
+    """Why a release stays in quarantine; an empty text where it need not. Holds slices only, never whole experts.
 
     Args:
-        release: the one in question.
-        others: active releases of other silos with the same schema and architecture, one a silo.
+        artefact: the weights in question.
+        others: the weights of active releases of other silos, one a silo, with the same schema and architecture.
         limits: the thresholds.
     """
-    for name, tensor in release.tensors.items():
-        rms = float(np.sqrt(np.mean(np.square(tensor, dtype=np.float64))))
+    shapes = weights.read_shapes(artefact)
+    squares = dict.fromkeys(shapes, 0.0)
+    for name, part in weights.slices(artefact):
+        wide = part.astype(np.float64)
+        squares[name] += float(wide @ wide)
+    for name, shape in shapes.items():
+        rms = math.sqrt(squares[name] / math.prod(shape))
         most = _MOST_RECORDS if name == _COUNTS else limits.weight_rms
         if rms > most:
             return f"the tensor {name} is out of scale: RMS {rms:.3g} over {most:g}"
-    same = [other for other in others if _shapes(other) == _shapes(release)]
+    same = [other for other in others if weights.read_shapes(other) == shapes]
     if len(same) < _QUORUM:
         return ""
-    median = np.median(np.stack([_flat(other) for other in same]), axis=0)
-    agreement = _cosine(_flat(release), median)
+    agreement = _agreement(artefact, same)
     if agreement < limits.agreement:
         return f"it points against the other experts: agreement {agreement:.2f} under {limits.agreement:g}"
     return ""
 
 
-def _others(registry: Registry, record: ReleaseRecord) -> list[Release]:
+def _agreement(artefact: Path, others: Sequence[Path]) -> float:
+    """Cosine between the weights and the element-wise median of the others'."""
+    product = own = theirs = 0.0
+    for (name, part), *parts in zip(weights.slices(artefact), *map(weights.slices, others), strict=True):
+        if name != _COUNTS:
+            wide = part.astype(np.float64)
+            median = np.median(np.stack([other for _, other in parts]).astype(np.float64), axis=0)
+            product += float(wide @ median)
+            own += float(wide @ wide)
+            theirs += float(median @ median)
+    length = math.sqrt(own * theirs)
+    return 1.0 if length == 0.0 else product / length
+
+
+def _others(registry: Registry, record: ReleaseRecord) -> list[Path]:
     latest: dict[str, ReleaseRecord] = {}
     for other in registry.releases(record.schema_digest, status="active"):
         if other.silo != record.silo and other.architecture == record.architecture:
             latest[other.silo] = other
-    return [registry.load_release(other.release_id)[0] for other in latest.values()]
-
-
-def _shapes(release: Release) -> dict[str, tuple[int, ...]]:
-    return {name: tensor.shape for name, tensor in release.tensors.items()}
-
-
-def _flat(release: Release) -> NDArray[np.float64]:
-    names = [name for name in sorted(release.tensors) if name != _COUNTS]
-    return np.concatenate([release.tensors[name].reshape(-1).astype(np.float64) for name in names])
-
-
-def _cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    length = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return 1.0 if length == 0.0 else float(one @ other) / length
+    return [registry.artefact(other) for other in latest.values()]

@@ -4,7 +4,19 @@ Here: the one accepted encoding, limits, the checks on tensors from elsewhere. N
 (``llamdex_fl.experts``), who sent them (``llamdex_fl.envelope``). Nothing is ever unpickled.
 """
 
-from llamdex_fl.weights.files import check_file, load, save
+from llamdex_fl.weights.files import check_file, load, read_shapes, save, slices
 from llamdex_fl.weights.format import Limits, Shapes, Tensors, decode, digest, encode
 
-__all__ = ["Limits", "Shapes", "Tensors", "check_file", "decode", "digest", "encode", "load", "save"]
+__all__ = [
+    "Limits",
+    "Shapes",
+    "Tensors",
+    "check_file",
+    "decode",
+    "digest",
+    "encode",
+    "load",
+    "read_shapes",
+    "save",
+    "slices",
+]

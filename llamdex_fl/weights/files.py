@@ -1,16 +1,21 @@
-"""Files of weights: written atomically, read and checked through a memory map."""
+"""Files of weights: written atomically, checked in constant memory."""
 
-import mmap
+import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llamdex_fl.errors import ArtefactError, WeightsError
-from llamdex_fl.weights.format import Limits, Shapes, Tensors, decode, encode, views
+from llamdex_fl.weights.format import Limits, Shapes, Tensors, decode, encode, require_expected, require_finite
+from llamdex_fl.weights.header import head_bytes, parse_header
 
-__all__ = ["check_file", "load", "save"]
+__all__ = ["check_file", "load", "read_shapes", "save", "slices"]
+
+#: Elements read in one go.
+_SLICE = 1 << 20
 
 
 def save(path: Path, tensors: Tensors) -> None:
@@ -31,30 +36,68 @@ def load(path: Path, expected: Shapes | None = None, *, limits: Limits | None = 
         ArtefactError: the file is missing.
         WeightsError: see ``decode``.
     """
-    return decode(_mapped(path), expected, limits=limits)
+    limits = limits or Limits()
+    _require_file(path)
+    with path.open("rb") as file:
+        # One byte over the limit is enough to be refused.
+        return decode(file.read(limits.file_bytes + 1), expected, limits=limits)
 
 
 def check_file(path: Path, expected: Shapes, *, limits: Limits | None = None) -> None:
-    """Refuse a file that ``load`` would refuse, in constant memory.
+    """Refuse a file that ``load`` would refuse, without holding more than a slice of it.
 
     Raises:
         ArtefactError: the file is missing.
         WeightsError: see ``decode``.
     """
-    for _ in views(_mapped(path), expected, limits=limits):
-        pass
+    for name, flat in slices(path, expected, limits=limits):
+        require_finite(name, flat)
 
 
-def _mapped(path: Path) -> mmap.mmap:
-    # Never closed by hand: a refusal's traceback still holds views of the map, and closing it would raise over
-    # the refusal. It goes when the last view goes.
+def read_shapes(path: Path, *, limits: Limits | None = None) -> dict[str, tuple[int, ...]]:
+    """The names and shapes in a file's header; raises as ``check_file``."""
+    limits = limits or Limits()
+    _require_file(path)
+    with path.open("rb") as file:
+        places = parse_header(file.read(head_bytes(limits)), os.fstat(file.fileno()).st_size, limits)
+    return {place.name: place.shape for place in places}
+
+
+def slices(
+    path: Path, expected: Shapes | None = None, *, limits: Limits | None = None
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """All elements in the order of the file, at most 2^20 at a time, each with its tensor's name.
+
+    Two files with the same shapes are cut at the same places. Finiteness is not checked here.
+
+    Raises:
+        ArtefactError: the file is missing.
+        WeightsError: as ``decode``.
+    """
+    limits = limits or Limits()
+    _require_file(path)
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        places = parse_header(file.read(head_bytes(limits)), size, limits)
+        require_expected(places, expected)
+        for place in places:
+            file.seek(place.start)
+            left = math.prod(place.shape)
+            while left:
+                flat = np.fromfile(file, dtype="<f4", count=min(left, _SLICE))
+                if not flat.size:
+                    raise WeightsError(
+                        f"The file of weights {path} became shorter while it was read.",
+                        expected=f"{size} bytes",
+                        got="fewer",
+                        next_step="let nobody else write to this directory",
+                    )
+                yield place.name, flat
+                left -= flat.size
+
+
+def _require_file(path: Path) -> None:
     if not path.is_file():
         raise ArtefactError(
             f"There is no file of weights {path}.", expected="a file", got="nothing", next_step="make it again"
         )
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            raise WeightsError(
-                f"The file of weights {path} is empty.", expected="tensors", got="0 bytes", next_step="make it again"
-            )
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

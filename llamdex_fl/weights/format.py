@@ -1,21 +1,20 @@
 """Tensors to bytes and back; what is read back is checked first: header, names and shapes, finiteness."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from mmap import mmap
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llamdex_fl.errors import WeightsError
-from llamdex_fl.weights.header import Limits, Place, header_bytes, parse_header
+from llamdex_fl.weights.header import Limits, Place, head_bytes, header_bytes, parse_header
 
 __all__ = ["Limits", "Shapes", "Tensors", "decode", "digest", "encode"]
 
 Tensors = Mapping[str, NDArray[np.float32]]
 #: What is expected: each tensor's name and shape.
 Shapes = Mapping[str, Sequence[int]]
-Buffer = bytes | bytearray | memoryview | mmap
+Buffer = bytes | bytearray | memoryview
 
 _LITTLE_FLOAT32 = np.dtype("<f4")
 #: Elements looked at in one go, so that a check of a mapped file stays small in memory.
@@ -36,10 +35,10 @@ def encode(tensors: Tensors) -> bytes:
                 got=f"{array.dtype} of shape {array.shape}",
                 next_step="convert it first",
             )
-        _require_finite(name, array.reshape(-1))
+        require_finite(name, array.reshape(-1))
     header = header_bytes({name: array.shape for name, array in tensors.items()})
     data = header + b"".join(np.ascontiguousarray(tensors[name], _LITTLE_FLOAT32).tobytes() for name in sorted(tensors))
-    parse_header(memoryview(data), Limits())
+    parse_header(header, len(data), Limits())
     return data
 
 
@@ -49,7 +48,7 @@ def decode(
     """Read tensors, and refuse everything that is not exactly what was expected.
 
     Args:
-        data: a whole file; memory maps are read in place.
+        data: a whole file.
         expected: names and shapes; None takes any (only for files of our own making).
         limits: what the file may hold at most.
 
@@ -60,21 +59,15 @@ def decode(
         WeightsLimitError: the file is over a limit.
         WeightsError: the file is not the canonical encoding of the expected, finite tensors.
     """
-    return {place.name: array.copy() for place, array in views(data, expected, limits=limits)}
-
-
-def views(
-    data: Buffer, expected: Shapes | None, *, limits: Limits | None
-) -> Iterator[tuple[Place, NDArray[np.float32]]]:
-    """The checked tensors as views of ``data``; names and shapes are all checked before the first is given."""
-    buffer = memoryview(data)
-    places = parse_header(buffer, limits or Limits())
-    if expected is not None:
-        _require_expected({place.name: place.shape for place in places}, expected)
+    buffer, limits = memoryview(data), limits or Limits()
+    places = parse_header(bytes(buffer[: head_bytes(limits)]), len(buffer), limits)
+    require_expected(places, expected)
+    tensors = {}
     for place in places:
         flat = np.frombuffer(buffer[place.start : place.stop], dtype=_LITTLE_FLOAT32)
-        _require_finite(place.name, flat)
-        yield place, flat.reshape(place.shape)
+        require_finite(place.name, flat)
+        tensors[place.name] = flat.reshape(place.shape).copy()
+    return tensors
 
 
 def digest(data: Buffer) -> str:
@@ -82,7 +75,11 @@ def digest(data: Buffer) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _require_expected(got: Mapping[str, tuple[int, ...]], expected: Shapes) -> None:
+def require_expected(places: Sequence[Place], expected: Shapes | None) -> None:
+    """Refuse other tensors than the expected ones; None expects nothing."""
+    if expected is None:
+        return
+    got = {place.name: place.shape for place in places}
     missing, unknown = sorted(set(expected) - set(got)), sorted(set(got) - set(expected))
     if missing or unknown:
         raise WeightsError(
@@ -101,7 +98,8 @@ def _require_expected(got: Mapping[str, tuple[int, ...]], expected: Shapes) -> N
             )
 
 
-def _require_finite(name: str, flat: NDArray[np.float32]) -> None:
+def require_finite(name: str, flat: NDArray[np.float32]) -> None:
+    """Refuse NaN and infinities."""
     for start in range(0, flat.size, _SLICE):
         if not np.isfinite(flat[start : start + _SLICE]).all():
             raise WeightsError(

@@ -14,7 +14,7 @@ from typing import Any
 
 from llamdex_fl.errors import WeightsError, WeightsLimitError
 
-__all__ = ["Limits", "Place", "header_bytes", "parse_header"]
+__all__ = ["Limits", "Place", "head_bytes", "header_bytes", "parse_header"]
 
 #: Dotted identifiers, as torch names parameters: no separators of paths, no control characters.
 _NAME = re.compile(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*", re.ASCII)
@@ -57,24 +57,34 @@ def header_bytes(shapes: Mapping[str, Sequence[int]]) -> bytes:
     return len(text).to_bytes(_LENGTH_BYTES, "little") + text
 
 
-def parse_header(data: memoryview, limits: Limits) -> list[Place]:
+def head_bytes(limits: Limits) -> int:
+    """How many of a file's first bytes ``parse_header`` needs."""
+    return _LENGTH_BYTES + limits.header_bytes
+
+
+def parse_header(head: bytes, size: int, limits: Limits) -> list[Place]:
     """The places of all tensors of a file, which cover it without holes, overlaps or trailing bytes.
+
+    Args:
+        head: the file's first bytes, at least its header if that is within the limits; see ``head_bytes``.
+        size: bytes of the whole file.
+        limits: what the file may hold at most.
 
     Raises:
         WeightsLimitError: more bytes, tensors or characters than ``limits`` allows.
         WeightsError: anything but the canonical header.
     """
-    if len(data) > limits.file_bytes:
-        raise _over("file", f"at most {limits.file_bytes} bytes", f"{len(data)} bytes")
-    if len(data) < _LENGTH_BYTES:
-        raise _wrong("file", f"at least {_LENGTH_BYTES} bytes", f"{len(data)} bytes")
-    length = int.from_bytes(data[:_LENGTH_BYTES], "little")
+    if size > limits.file_bytes:
+        raise _over("file", f"at most {limits.file_bytes} bytes", f"{size} bytes")
+    if size < _LENGTH_BYTES:
+        raise _wrong("file", f"at least {_LENGTH_BYTES} bytes", f"{size} bytes")
+    length = int.from_bytes(head[:_LENGTH_BYTES], "little")
     if length > limits.header_bytes:
         # Zip and pickle files end here: their first bytes make an enormous length.
         raise _over("header", f"at most {limits.header_bytes} bytes", f"{length} bytes")
-    if _LENGTH_BYTES + length > len(data):
-        raise _wrong("header", "a header inside the file", f"{length} bytes of {len(data)}")
-    text = bytes(data[_LENGTH_BYTES : _LENGTH_BYTES + length])
+    if _LENGTH_BYTES + length > min(size, len(head)):
+        raise _wrong("header", "a header inside the file", f"{length} bytes of {size}")
+    text = head[_LENGTH_BYTES : _LENGTH_BYTES + length]
     if not text.startswith(b"{") or not text.isascii():
         raise _wrong("header", "an object in ASCII", "another first byte or other characters")
     if len(text) - len(text.rstrip(b" ")) >= _ALIGNMENT:
@@ -84,9 +94,9 @@ def parse_header(data: memoryview, limits: Limits) -> list[Place]:
         raise _over("header", f"at most {limits.tensors} tensors", "more")
     shapes = _shapes(_json(text), limits)
     canonical = header_bytes(shapes)
-    if canonical != bytes(data[: len(canonical)]):
+    if canonical != head[: len(canonical)]:
         raise _wrong("header", "sorted names, places one after another, no other text", "another encoding")
-    return _places(shapes, start=len(canonical), size=len(data))
+    return _places(shapes, start=len(canonical), size=size)
 
 
 def _places(shapes: Mapping[str, tuple[int, ...]], *, start: int, size: int) -> list[Place]:

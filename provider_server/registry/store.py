@@ -84,7 +84,7 @@ class Registry:
             ArtefactError: its weights are missing or are not those that were accepted.
         """
         record = self._record(release_id)
-        path = self._artefacts / f"{record.artefact_digest}.safetensors"
+        path = self.artefact(record)
         if not path.is_file():
             raise _damaged(path, "nothing")
         data = path.read_bytes()
@@ -97,6 +97,10 @@ class Registry:
             guarantee=record.guarantee,
         )
         return release, record
+
+    def artefact(self, record: ReleaseRecord) -> Path:
+        """Where a release's weights lie."""
+        return self._artefacts / f"{record.artefact_digest}.safetensors"
 
     def withdraw(self, release_id: str, reason: str) -> None:
         """Let a release speak no more, for good."""

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llamdex_fl import weights
 from llamdex_fl.envelope import Answer, RefusedError
 from llamdex_fl.errors import ConfigError, InputError, KeyringError
 from llamdex_fl.privacy.guarantee import Guarantee, LaplaceCounts
-from llamdex_fl.release import Release
 from provider_server.config import Limits, load_provider_config
 from provider_server.intake import check_claim
 from provider_server.keys import KeyringFile
@@ -100,25 +100,22 @@ def test_claims():
         assert caught.value.answer is Answer.INVALID_ARGUMENT
 
 
-def release(weight: list[float], counts: float = 500.0) -> Release:
-    return Release(
-        schema_digest="00" * 32,
-        architecture="x/v1",
-        tensors={"weight": np.array(weight, np.float32), "class_counts": np.array([counts, counts], np.float32)},
-        guarantee=GUARANTEE,
-    )
+def test_behaviour(tmp_path: Path):
+    def expert(weight: list[float], counts: float = 500.0) -> Path:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.safetensors"
+        tensors = {"weight": np.array(weight, np.float32), "class_counts": np.array([counts, counts], np.float32)}
+        weights.save(path, tensors)
+        return path
 
-
-def test_behaviour():
-    others = [release([1, 2, 3]), release([2, 2, 3]), release([1, 3, 3])]
+    others = [expert([1, 2, 3]), expert([2, 2, 3]), expert([1, 3, 3])]
     limits = Limits()
-    assert judge(release([1, 2, 2]), others, limits) == ""
-    assert "points against" in judge(release([-1, -2, -3]), others, limits)
-    assert judge(release([-1, -2, -3]), others[:2], limits) == ""
-    assert judge(release([0, 0, 0]), others, limits) == ""
-    assert judge(release([-1, -2, -3, 0]), others, limits) == ""
-    assert "out of scale" in judge(release([1e4, 1, 1]), others, limits)
-    assert "out of scale" in judge(release([1, 1, 1], counts=1e9), others, limits)
+    assert judge(expert([1, 2, 2]), others, limits) == ""
+    assert "points against" in judge(expert([-1, -2, -3]), others, limits)
+    assert judge(expert([-1, -2, -3]), others[:2], limits) == ""
+    assert judge(expert([0, 0, 0]), others, limits) == ""
+    assert judge(expert([-1, -2, -3, 0]), others, limits) == ""
+    assert "out of scale" in judge(expert([1e4, 1, 1]), others, limits)
+    assert "out of scale" in judge(expert([1, 1, 1], counts=1e9), others, limits)
 
 
 @pytest.mark.parametrize(
