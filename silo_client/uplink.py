@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from llamdex_fl import weights
 from llamdex_fl.envelope import (
     Answer,
     Passphrase,
@@ -112,8 +113,17 @@ def upload(
     outbox = Outbox(config)
     identity = load_identity(config, passphrase)
     with outbox.locked():
-        if outbox.receipt(offer.challenge, identity.keyring.provider.key) is None:
+        before = outbox.receipt(offer.challenge, identity.keyring.provider.key)
+        if before is None:
             outbox.put(release, offer)
+        elif before.artefact_digest != weights.digest(weights.encode(release.tensors)):
+            raise RefusedError(
+                Answer.ALREADY_EXISTS,
+                "Another release has answered this offer.",
+                expected="one release an offer",
+                got="a second one",
+                next_step="wait for the next round",
+            )
         receipt = _deliver(outbox, identity, config, offer.challenge, deadline_s)
     if receipt is None:
         raise AssertionError("what was put into the outbox is there")

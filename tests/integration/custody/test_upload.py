@@ -45,6 +45,9 @@ def test_the_same_upload_has_the_same_receipt(consortium: Consortium):
     assert uplink.resume(silo, offer.challenge) == receipt
     assert uplink.stored_receipt(silo, offer.challenge) == receipt
     assert uplink.resume(silo, "00" * 32) is None
+    with pytest.raises(RefusedError) as caught:
+        uplink.upload(consortium.release(seed=1), offer, silo, deadline_s=20)
+    assert caught.value.answer is Answer.ALREADY_EXISTS
     # Lost before it was stored: the provider gives it again.
     Outbox(silo).put(release, offer)
     (silo.home / "receipts" / f"{offer.challenge}.json").unlink()
