@@ -6,6 +6,7 @@ docs/wording.md has the format.
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,9 @@ __all__ = ["FORMS", "Phrase", "Subject", "Wording", "load_wording", "ordinary_qu
 
 Form = Literal["clause", "np", "note"]
 FORMS: tuple[Form, ...] = ("clause", "np", "note")
+#: How a subject may be spoken of; a subject that says nothing of its sex may also speak of itself.
+_PRONOUNS = ("he", "she", "they", "it", "I")
+_FEATURE_KEYS = {"label", "clause", "np", "note", "absent", "value", "counted"}
 _PERSON_SLOTS = {"he", "him", "his", "has", "is", "was", "does"}
 _CHATTER_SLOTS = {"n", "name"}
 _SLOT = re.compile(r"\{(\w*)\}")
@@ -87,8 +91,21 @@ def training_wording(schema: Schema) -> Wording:
 
 
 def load_wording(schema: Schema, path: Path) -> Wording:
-    """A wording from one file."""
-    return _merge(schema, [(str(path), path.read_text(encoding="utf-8"))])
+    """A wording from one file.
+
+    Raises:
+        SchemaError: the file cannot be read, or is not a wording of this schema.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SchemaError(
+            f"The wording {path} cannot be read.",
+            expected="a TOML file in UTF-8",
+            got=type(error).__name__,
+            next_step="mend the path or the file",
+        ) from error
+    return _merge(schema, [(str(path), text)])
 
 
 def ordinary_questions() -> list[str]:
@@ -125,18 +142,19 @@ class _Collector:
 
     def add(self, source: str, document: Mapping[str, Any]) -> None:
         self._source = source
-        if document.get("schema") != self._schema.name:
-            raise self._wrong("schema", self._schema.name, repr(document.get("schema")))
-        for entry in document.get("subject", []):
-            self._subject(entry)
-        for name, entry in document.get("feature", {}).items():
-            self._feature(self._schema.feature(name), entry)
-        for entry in document.get("joint", []):
-            self._joint(entry)
-        for kind, texts in self._ask.items():
-            texts.extend(document.get("ask", {}).get(kind, []))
-        for kind, texts in self._chatter.items():
-            texts.extend(document.get("chatter", {}).get(kind, []))
+        top = self._table(document, "the file", {"schema", "subject", "feature", "joint", "ask", "chatter"})
+        if top.get("schema") != self._schema.name:
+            raise self._wrong("schema", self._schema.name, repr(top.get("schema")))
+        for entry in self._list(top, "subject"):
+            self._subject(self._table(entry, "subject", {"noun", "relation", "short", "pronoun", "states", "when"}))
+        for name, entry in self._table(top.get("feature", {}), "feature").items():
+            self._feature(self._schema.feature(name), self._table(entry, f"feature.{name}", _FEATURE_KEYS))
+        for entry in self._list(top, "joint"):
+            self._joint(self._table(entry, "joint", {"form", "text", "states", "absent"}))
+        for place, collected in (("ask", self._ask), ("chatter", self._chatter)):
+            entry = self._table(top.get(place, {}), place, set(collected))
+            for kind, texts in collected.items():
+                texts.extend(self._texts(entry, kind))
 
     def wording(self) -> Wording:
         if not self._subjects or not self._ask["sentence"] or not self._ask["short"]:
@@ -160,51 +178,90 @@ class _Collector:
             next_step="mend this place; docs/wording.md describes the format",
         )
 
+    def _table(self, value: Any, place: str, allowed: set[str] | None = None) -> Mapping[str, Any]:  # noqa: ANN401 - TOML
+        if not isinstance(value, dict) or (allowed is not None and not set(value) <= allowed):
+            got = ", ".join(sorted(set(value) - (allowed or set()))) if isinstance(value, dict) else repr(value)
+            raise self._wrong(place, "a table" + (f" with {', '.join(sorted(allowed))}" if allowed else ""), got)
+        return value
+
+    def _list(self, entry: Mapping[str, Any], key: str) -> list[Any]:
+        value = entry.get(key, [])
+        if not isinstance(value, list):
+            raise self._wrong(key, "a list", repr(value))
+        return value
+
+    def _texts(self, entry: Mapping[str, Any], key: str) -> list[str]:
+        texts = self._list(entry, key)
+        if not all(isinstance(text, str) and text.strip() for text in texts):
+            raise self._wrong(key, "a list of texts", repr(texts)[:80])
+        return texts
+
     def _value(self, name: str, value: Any) -> Value:  # noqa: ANN401 - a TOML value may be anything
         feature = self._schema.feature(name)
         if not feature.is_category and isinstance(value, str):
-            value = float(value)
+            with suppress(ValueError):  # contains() refuses what stays a text
+                value = float(value)
         if not feature.contains(value):
             raise self._wrong(f"a value of {name}", feature.expected(), repr(value))
         return value if feature.is_category else float(value)
 
     def _subject(self, entry: Mapping[str, Any]) -> None:
-        states = {name: self._value(name, value) for name, value in entry.get("states", {}).items()}
-        when = {name: (float(low), float(high)) for name, (low, high) in entry.get("when", {}).items()}
+        states = self._states(entry)
+        when = {name: self._range(name, value) for name, value in self._table(entry.get("when", {}), "when").items()}
+        if entry.get("pronoun") not in _PRONOUNS:
+            raise self._wrong("pronoun of a subject", ", ".join(_PRONOUNS), repr(entry.get("pronoun")))
         kinds: tuple[Literal["noun", "relation", "short"], ...] = ("noun", "relation", "short")
         for kind in kinds:
             self._subjects += [
                 Subject(kind=kind, text=text, pronoun=entry["pronoun"], states=states, when=when)
-                for text in entry.get(kind, [])
+                for text in self._texts(entry, kind)
             ]
 
+    def _states(self, entry: Mapping[str, Any]) -> dict[str, Value]:
+        states = self._table(entry.get("states", {}), "states")
+        return {name: self._value(name, value) for name, value in states.items()}
+
+    def _range(self, name: str, value: Any) -> tuple[float, float]:  # noqa: ANN401 - a TOML value may be anything
+        feature = self._schema.feature(name)
+        good = isinstance(value, list) and len(value) == 2 and all(type(bound) in {int, float} for bound in value)  # noqa: PLR2004
+        if feature.is_category or not good:
+            raise self._wrong(f"when.{name}", "two numbers for a numeric feature", repr(value))
+        return float(value[0]), float(value[1])
+
     def _feature(self, feature: Feature, entry: Mapping[str, Any]) -> None:
-        self._labels[feature.name] += entry.get("label", [])
+        self._labels[feature.name] += self._texts(entry, "label")
+        absent = self._table(entry.get("absent", {}), "absent", set(FORMS))
         for form in FORMS:
-            self._phrases += [self._phrase(form, text, feature=feature) for text in entry.get(form, [])]
-            self._phrases += [
-                self._phrase(form, text, absent=[feature.name]) for text in entry.get("absent", {}).get(form, [])
-            ]
-        for written, texts in entry.get("value", {}).items():
+            self._phrases += [self._phrase(form, text, feature=feature) for text in self._texts(entry, form)]
+            self._phrases += [self._phrase(form, text, absent=[feature.name]) for text in self._texts(absent, form)]
+        for written, said in self._table(entry.get("value", {}), "value").items():
+            texts = self._table(said, f"value.{written}", {*FORMS, "word"})
             value = self._value(feature.name, written)
             for form in FORMS:
                 self._phrases += [
-                    self._phrase(form, text, states={feature.name: value}) for text in texts.get(form, [])
+                    self._phrase(form, text, states={feature.name: value}) for text in self._texts(texts, form)
                 ]
             if feature.is_category:
-                self._words.setdefault((feature.name, written), []).extend(texts.get("word", []))
+                self._words.setdefault((feature.name, written), []).extend(self._texts(texts, "word"))
         if "counted" in entry:
-            counted = entry["counted"]
-            nouns = self._counted.setdefault(feature.name, {})
-            for singular, plural in zip(counted["singular"], counted["plural"], strict=True):
-                nouns.setdefault(singular, plural)
-            for form in FORMS:
-                self._phrases += [Phrase(form=form, text=text, counted=feature.name) for text in counted.get(form, [])]
+            self._counting(feature, self._table(entry["counted"], "counted", {*FORMS, "singular", "plural"}))
+
+    def _counting(self, feature: Feature, entry: Mapping[str, Any]) -> None:
+        singular, plural = self._texts(entry, "singular"), self._texts(entry, "plural")
+        if len(singular) != len(plural) or not singular or feature.kind != "integer":
+            raise self._wrong(f"counted of {feature.name}", "an integer, and a plural for each singular", repr(plural))
+        nouns = self._counted.setdefault(feature.name, {})
+        for one, many in zip(singular, plural, strict=True):
+            nouns.setdefault(one, many)
+        for form in FORMS:
+            self._phrases += [Phrase(form=form, text=text, counted=feature.name) for text in self._texts(entry, form)]
 
     def _joint(self, entry: Mapping[str, Any]) -> None:
-        states = {name: self._value(name, value) for name, value in entry.get("states", {}).items()}
-        for text in entry["text"]:
-            self._phrases.append(self._phrase(entry["form"], text, states=states, absent=entry.get("absent", [])))
+        form, absent = entry.get("form"), [self._schema.feature(name).name for name in self._texts(entry, "absent")]
+        if form not in FORMS or not entry.get("text"):
+            raise self._wrong("joint", f"a form ({', '.join(FORMS)}) and texts", repr(entry)[:80])
+        for text in self._texts(entry, "text"):
+            self._phrases.append(self._phrase(form, text, states=self._states(entry), absent=absent))
 
     def _phrase(
         self,
