@@ -1,0 +1,66 @@
+"""What every schema that comes with the project must offer."""
+
+import re
+
+import pytest
+
+from llamdex_fl.connectors.questions import load_wording, training_wording
+from llamdex_fl.schema import Schema, library_names, load_library_schema
+from simulations.evaluation import WORDINGS
+
+
+class LibrarySchemaContract:
+    """It can be asked about, in words that are trained on and in words that are not, and answered in sentences."""
+
+    schema: Schema
+
+    def test_it_has_a_training_wording_and_a_held_out_one(self) -> None:
+        assert training_wording(self.schema).phrases
+        assert load_wording(self.schema, WORDINGS / f"{self.schema.name}.toml").phrases
+
+    def test_a_sentence_begins_with_its_answer_and_ends_with_a_stop(self) -> None:
+        for answer, sentence in zip(self.schema.target.answers, self.schema.target.sentences, strict=True):
+            assert re.match(rf"{re.escape(answer)}\b", sentence, re.IGNORECASE), sentence
+            assert sentence.endswith(".")
+
+    def test_answers_differ_whatever_their_case(self) -> None:
+        answers = [answer.casefold() for answer in self.schema.target.answers]
+        assert len(set(answers)) == len(answers)
+
+    def test_answers_differ_in_their_first_word(self) -> None:
+        # The chance of an answer is read from the LLM's first token.
+        first = [sentence.split()[0].casefold() for sentence in self.schema.target.sentences]
+        assert len(set(first)) == len(first)
+
+    def test_features_are_described(self) -> None:
+        for feature in self.schema.features:
+            assert len(feature.description.split()) >= 2
+            assert feature.name.isidentifier()
+
+    def test_the_question_is_a_question(self) -> None:
+        assert self.schema.question.endswith("?")
+        assert self.schema.title
+
+
+class TestHeart(LibrarySchemaContract):
+    """Heart."""
+
+    schema = load_library_schema("heart")
+
+
+class TestTitanic(LibrarySchemaContract):
+    """Titanic."""
+
+    schema = load_library_schema("titanic")
+
+
+def test_every_library_schema_is_under_the_contract() -> None:
+    covered = {contract.schema.name for contract in LibrarySchemaContract.__subclasses__()}
+    assert covered == set(library_names())
+
+
+def test_names_are_files() -> None:
+    for name in library_names():
+        assert load_library_schema(name).name == name
+    with pytest.raises(ValueError, match="no schema called"):
+        load_library_schema("../heart")

@@ -1,0 +1,115 @@
+"""The generator on a toy wording, where everything it may say is known."""
+
+import os
+import random
+import re
+import subprocess
+import sys
+from collections import Counter
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from llamdex_fl.connectors.numbers import find_numbers
+from llamdex_fl.connectors.questions import QuestionGenerator, Wording, load_wording, sample_record
+from llamdex_fl.errors import SchemaError
+from llamdex_fl.schema import Feature, Schema, Target, load_library_schema
+
+
+def test_spans_hold_the_words_that_say_a_feature(toy_wording: Wording) -> None:
+    generator = QuestionGenerator(toy_wording, noise=0.0)
+    for seed in range(100):
+        question = generator.ask({"colour": "red", "weight": 123}, random.Random(seed))
+        ((start, end),) = question.spans["colour"]
+        assert "red" in question.text[start:end].lower()
+        ((start, end),) = question.spans["weight"]
+        assert question.text[start:end] in {"123", "123.0"} or "hundred" in question.text[start:end]
+
+
+def test_noise_changes_words_and_no_values(toy_wording: Wording) -> None:
+    noisy = QuestionGenerator(toy_wording, noise=1.0)
+    clean = QuestionGenerator(toy_wording, noise=0.0)
+    texts = [
+        [generator.ask({"colour": "green", "weight": 77}, random.Random(seed)).text for seed in range(60)]
+        for generator in (noisy, clean)
+    ]
+    assert sum(a != b for a, b in zip(*texts, strict=True)) > 20
+
+
+def test_what_is_absent_is_not_said(toy_wording: Wording) -> None:
+    for seed in range(50):
+        question = QuestionGenerator(toy_wording).ask({"colour": None, "weight": None}, random.Random(seed))
+        assert not question.spans
+        assert not re.search(r"\b(red|green)\b", question.text)
+
+
+def test_a_hash_seed_changes_no_question() -> None:
+    script = (
+        "import random, hashlib\n"
+        "from llamdex_fl.connectors.questions import QuestionGenerator, training_wording\n"
+        "from llamdex_fl.schema import load_library_schema\n"
+        "generator, rng = QuestionGenerator(training_wording(load_library_schema('titanic'))), random.Random(1)\n"
+        "print(hashlib.sha256(repr([generator.sample(rng) for _ in range(100)]).encode()).hexdigest())\n"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        ).stdout
+        for hash_seed in ("1", "2")
+    ]
+    assert said[0] == said[1]
+    assert len(said[0].strip()) == 64
+
+
+def _toy_with_weight_as(phrase: str, tmp_path: Path, schema: Schema) -> QuestionGenerator:
+    text = (Path(__file__).parents[3] / "fixtures" / "fruit.toml").read_text(encoding="utf-8")
+    for old in ("{he} weighs {v} grams", "{his} weight {is} {v}", "a weight of {v} grams", "{v} g", "weighs {v}"):
+        text = text.replace(f'"{old}"', f'"{phrase}"')
+    (tmp_path / "fruit.toml").write_text(text.replace('label = ["weight"]', ""), encoding="utf-8")
+    return QuestionGenerator(load_wording(schema, tmp_path / "fruit.toml"))
+
+
+def test_numbers_that_could_run_together_do_not(tmp_path: Path, toy_schema: Schema) -> None:
+    # "forty five" is 45 whatever the writer meant, so the generator writes "forty 5".
+    generator = _toy_with_weight_as("forty {v} it weighs", tmp_path, toy_schema)
+    questions = [generator.ask({"colour": None, "weight": 5 + 20}, random.Random(seed)) for seed in range(40)]
+    questions += [generator.ask({"colour": None, "weight": 300}, random.Random(seed)) for seed in range(40)]
+    for question in questions:
+        ((start, end),) = question.spans["weight"]
+        found = [n.value for n in find_numbers(question.text) if n.start < end and start < n.end]
+        assert question.features["weight"] in found, question.text
+
+
+def test_a_wording_whose_numbers_always_run_together_is_refused(tmp_path: Path, toy_schema: Schema) -> None:
+    generator = _toy_with_weight_as("weight 1{v}", tmp_path, toy_schema)
+    with pytest.raises(SchemaError, match="numbers can be read"):
+        generator.ask({"colour": "red", "weight": 25}, random.Random(0))
+
+
+@pytest.mark.parametrize("name", ["heart", "titanic"])
+def test_made_up_records_lie_within_the_bounds_and_some_features_are_absent(name: str) -> None:
+    schema = load_library_schema(name)
+    rng = random.Random(0)
+    records = [sample_record(schema, rng) for _ in range(500)]
+    assert all(feature.contains(record[feature.name]) for record in records for feature in schema.features)
+    absent = Counter(record[feature.name] is None for record in records for feature in schema.features)
+    assert 0.05 < absent[True] / absent.total() < 0.3
+
+
+_ODD_BOUNDS = [(-5.5, -0.5), (-1e9, 1e9), (3.0, 1000.5), (0.5, 1.5)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "bounds"),
+    [("number", (0.2, 0.8)), ("number", (0.0, 0.04)), *product(("number", "integer"), _ODD_BOUNDS)],
+)
+def test_odd_bounds_hold_their_records(kind: str, bounds: tuple[float, float]) -> None:
+    feature = Feature(name="f", kind="integer" if kind == "integer" else "number", description="d", bounds=bounds)
+    target = Target(name="t", labels=("0", "1"), answers=("no", "yes"), sentences=("No.", "Yes."))
+    schema = Schema(name="s", title="S", question="?", features=(feature,), target=target)
+    rng = random.Random(0)
+    assert all(feature.contains(sample_record(schema, rng)["f"]) for _ in range(300))
