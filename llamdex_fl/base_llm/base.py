@@ -123,9 +123,12 @@ def _folder(source: str) -> Path:
     if source == PACKAGED_MODEL:
         return packaged_llm()
     try:
-        return Path(cached_file(source, "config.json", local_files_only=True)).parent
+        config = cached_file(source, "config.json", local_files_only=True)
+        if config is None:
+            raise FileNotFoundError(source)
     except (OSError, ValueError) as error:
         raise _not_loaded(source, error) from error
+    return Path(config).parent
 
 
 def _not_loaded(source: str, error: Exception) -> ArtefactError:
