@@ -2,10 +2,15 @@
 
 Exit codes: 0 done, 2 the caller's fault, 1 ours, 130 interrupted. Errors go to stderr, as text or, with
 ``--json`` on the command line, as one JSON object; stdout carries results only.
+
+Nobody gets a traceback who did not ask for one with LLAMDEX_TRACEBACK=1: the text of an unforeseen error may hold
+what a silo keeps to itself.
 """
 
 import json
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -23,7 +28,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from llamdex_fl.errors import LlamdexError
+from llamdex_fl.errors import ConfigError, InputError, InternalError, LlamdexError, SystemRefusedError
 
 __all__ = ["print_json", "progress", "run", "stderr", "stdout"]
 
@@ -33,6 +38,7 @@ stdout = Console()
 stderr = Console(stderr=True)
 
 _INTERRUPTED = 130
+_TRACEBACK = "LLAMDEX_TRACEBACK"
 
 
 def print_json(document: Any) -> None:  # noqa: ANN401 - what JSON can say
@@ -58,20 +64,80 @@ def progress() -> Progress:
 def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a console program and leave the process with the right exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
     try:
-        code = typer.main.get_command(app).main(args=given, standalone_mode=False)
-    except LlamdexError as error:
-        _report(error, as_json="--json" in given)
-        sys.exit(error.exit_code)
+        code = _command(app).main(args=given, standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        _report_usage(error, as_json=as_json)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         stderr.print("Interrupted. What was finished is kept; the same command goes on from there.")
         sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has enough of it; Python would complain once more when it closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - the one place where a program ends
+        if os.environ.get(_TRACEBACK):
+            traceback.print_exc()
+        told = _told(error)
+        _report(told, as_json=as_json)
+        sys.exit(told.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _command(app: typer.Typer) -> click.Command:
+    """The program, with the help of its arguments: typer 0.20 (Flower's pin) loses it under click 8.4 and later."""
+    command: click.Command = typer.main.get_command(app)
+    for part in [command, *getattr(command, "commands", {}).values()]:
+        annotations = getattr(part.callback, "__annotations__", {})
+        for parameter in part.params:
+            if isinstance(parameter, click.Argument) and not getattr(parameter, "help", None):
+                found = getattr(annotations.get(parameter.name), "__metadata__", ())
+                vars(parameter)["help"] = next((info.help for info in found if getattr(info, "help", None)), None)
+    return command
+
+
+def _told(error: Exception) -> LlamdexError:
+    """What to say of an error. One that was not foreseen is named by its kind only."""
+    if isinstance(error, LlamdexError):
+        return error
+    if isinstance(error, OSError):
+        callers = isinstance(
+            error, FileExistsError | FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
+        )
+        kind: type[LlamdexError] = ConfigError if callers else SystemRefusedError
+        where = f": {error.filename}" if isinstance(error.filename, str) else ""
+        return kind(
+            "The operating system refused.",
+            expected="files and directories that this user may read and write, and room on the disk",
+            got=f"{error.strerror or type(error).__name__}{where}",
+            next_step="mend the path or its permissions, and give the command again",
+        )
+    return InternalError(
+        "The program failed: a bug of Llamdex FL.",
+        expected="a result, or an error that says what to mend",
+        got=type(error).__name__,
+        next_step=f"give the command again with {_TRACEBACK}=1 and report what it prints, once no record is in it",
+    )
+
+
+def _report_usage(error: click.ClickException, *, as_json: bool) -> None:
+    if not as_json:
+        error.show()
+        return
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "the program"
+    told = InputError(
+        "The command line is not usable.",
+        expected=context.get_usage().removeprefix("Usage: ") if context is not None else "other arguments",
+        got=error.format_message(),
+        next_step=f"see {path} --help",
+    )
+    _report(told, as_json=True)
 
 
 def _report(error: LlamdexError, *, as_json: bool) -> None:

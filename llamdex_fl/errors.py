@@ -21,7 +21,9 @@
     │   └── ReceiptError              a receipt or log proof that does not verify
     ├── LedgerError                   the ledger of DP events cannot be read or written
     ├── ArtefactError                 a stored model, connector or registry entry is missing or damaged
-    └── ProcessError                  a process that we started did not do its work
+    ├── ProcessError                  a process that we started did not do its work
+    ├── SystemRefusedError            the operating system refused: a full disk, a lost connection to it
+    └── InternalError                 a bug of ours; its text is not shown, since it may speak of records
 
 The message always says what was expected, what was got, and the next step. Errors that are caused by private
 records name a row and a column, never a value: an error text may be read outside the silo.
@@ -36,6 +38,7 @@ __all__ = [
     "ConfigError",
     "EnvelopeError",
     "InputError",
+    "InternalError",
     "KeyringError",
     "LedgerError",
     "LlamdexError",
@@ -48,6 +51,7 @@ __all__ = [
     "ReceiptError",
     "RecordError",
     "SchemaError",
+    "SystemRefusedError",
     "WeightsError",
     "WeightsLimitError",
 ]
@@ -168,3 +172,11 @@ class ArtefactError(LlamdexError):
 
 class ProcessError(LlamdexError):
     """A process that we started did not do its work."""
+
+
+class SystemRefusedError(LlamdexError):
+    """The operating system refused something that only it can give, such as room on a disk."""
+
+
+class InternalError(LlamdexError):
+    """A bug of ours."""
