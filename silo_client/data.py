@@ -17,8 +17,8 @@ from llamdex_fl.schema import Feature, Schema, Value
 
 __all__ = ["SiloData", "read_records"]
 
-#: Longest line, in bytes. A record of any schema here fits many times.
-_MAX_LINE_BYTES = 64 * 1024
+#: Longest row, in bytes. A record of any schema here fits many times.
+_MAX_ROW_BYTES = 64 * 1024
 #: Most records that are read into memory.
 _MAX_RECORDS = 5_000_000
 #: Plain decimal numbers; not everything that float() takes (1_000, nan, Arabic-Indic digits).
@@ -49,15 +49,10 @@ def read_records(path: Path, schema: Schema) -> SiloData:
     Raises:
         RecordError: the file is missing, empty or too large, is not UTF-8 CSV, or a row breaks the schema.
     """
-    if not path.is_file():
-        raise RecordError(
-            f"There is no data file {path}.",
-            expected="a CSV file",
-            got="nothing",
-            next_step="mend the path in silo.toml",
-        )
     try:
-        return _read(path, schema)
+        if path.is_file():
+            return _read(path, schema)
+        got = "something else, such as a directory" if path.exists() else "nothing"
     except OSError as error:
         raise RecordError(
             f"The data file {path} cannot be opened or read.",
@@ -65,44 +60,67 @@ def read_records(path: Path, schema: Schema) -> SiloData:
             got=error.strerror or type(error).__name__,
             next_step="change its permissions, or look after its disk",
         ) from error
+    raise RecordError(
+        f"There is no data file {path}.", expected="a CSV file", got=got, next_step="mend the path in silo.toml"
+    )
 
 
 def _read(path: Path, schema: Schema) -> SiloData:
     digest = hashlib.sha256()
-    reader = csv.reader(_lines(path, digest), strict=True)
+    lines = _Lines(path, digest)
+    reader = csv.reader(lines, strict=True)
     records: list[dict[str, Value]] = []
     labels: list[int] = []
-    row = 1
     try:
-        header = next(reader, None)
-        columns = _Columns(path, schema, header)
-        for row, cells in enumerate(reader, start=2):
-            record, label = columns.read(row, cells)
+        columns = _Columns(path, schema, next(reader, None))
+        lines.begin_row()
+        for cells in reader:
+            record, label = columns.read(lines.row, cells)
             records.append(record)
             labels.append(label)
             if len(records) > _MAX_RECORDS:
                 raise _wrong(path, f"at most {_MAX_RECORDS} records", "more")
+            lines.begin_row()
     except csv.Error as error:
-        raise _wrong(path, "CSV with commas and straight double quotes", f"row {row}: broken quoting") from error
+        raise _wrong(
+            path,
+            "CSV with commas, straight double quotes, and lines that end in LF or CRLF",
+            f"row {lines.row}: broken quoting or line ends",
+        ) from error
     if not records:
         raise _wrong(path, "at least one record below the header", "none")
     return SiloData(records=tuple(records), labels=tuple(labels), digest=digest.hexdigest())
 
 
-def _lines(path: Path, digest: "hashlib._Hash") -> Iterator[str]:
-    """The file's lines as text, never more than one in memory, hashed on the way."""
-    with path.open("rb") as file:
-        number = 0
-        while line := file.readline(_MAX_LINE_BYTES + 1):
-            number += 1
-            if len(line) > _MAX_LINE_BYTES:
-                raise _wrong(path, f"lines of at most {_MAX_LINE_BYTES} bytes", f"a longer one, row {number}")
-            digest.update(line)
-            try:
-                # A byte order mark, as spreadsheets write it, is not part of the first column's name.
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise _wrong(path, "UTF-8 text", f"other bytes, row {number}") from error
+class _Lines:
+    """The file's lines as text, hashed on the way; never more than one row of them in memory."""
+
+    def __init__(self, path: Path, digest: "hashlib._Hash") -> None:
+        self._path = path
+        self._digest = digest
+        self._bytes = 0
+        self.row = 1
+
+    def begin_row(self) -> None:
+        """The next line is a new row's."""
+        self.row += 1
+        self._bytes = 0
+
+    def __iter__(self) -> Iterator[str]:
+        with self._path.open("rb") as file:
+            encoding = "utf-8-sig"
+            while line := file.readline(_MAX_ROW_BYTES + 1):
+                # Of the row and not of the line: a cell in quotes may hold line breaks, and a row any number of cells.
+                self._bytes += len(line)
+                if self._bytes > _MAX_ROW_BYTES:
+                    raise _wrong(self._path, f"rows of at most {_MAX_ROW_BYTES} bytes", f"a longer one, row {self.row}")
+                self._digest.update(line)
+                try:
+                    # A byte order mark, as spreadsheets write it, is not part of the first column's name.
+                    yield line.decode(encoding)
+                except UnicodeDecodeError as error:
+                    raise _wrong(self._path, "UTF-8 text", f"other bytes, row {self.row}") from error
+                encoding = "utf-8"
 
 
 class _Columns:
@@ -136,7 +154,8 @@ class _Columns:
         record = {feature.name: self._value(row, feature, cells[place].strip()) for feature, place in self._features}
         label = self._label_of.get(cells[self._target_place].strip())
         if label is None:
-            raise self._bad_cell(row, self._target.name, "one of " + ", ".join(self._target.labels))
+            expected = "one of " + ", ".join(self._target.labels)
+            raise self._bad_cell(row, self._target.name, expected, "mend this cell, or leave the record out")
         return record, label
 
     def _value(self, row: int, feature: Feature, text: str) -> Value:
@@ -153,12 +172,18 @@ class _Columns:
             raise self._bad_cell(row, feature.name, feature.expected())
         return value
 
-    def _bad_cell(self, row: int, column: str, expected: str) -> RecordError:
+    def _bad_cell(
+        self,
+        row: int,
+        column: str,
+        expected: str,
+        next_step: str = "mend this cell, or empty it where the value is unknown",
+    ) -> RecordError:
         return RecordError(
             f"{self._path}: row {row}, column {column} breaks the schema.",
             expected=expected,
             got="another value (not shown: it may be private)",
-            next_step="mend this cell, or empty it where the value is unknown",
+            next_step=next_step,
         )
 
 

@@ -89,8 +89,11 @@ def test_a_wrong_cell_is_named_by_row_and_column_and_not_shown(path: Path, colum
         (f"{HEADER}\n63\n".encode(), "1 cells in row 2"),
         (f"{HEADER}\n{ROW}\n\n{ROW}\n".encode(), "0 cells in row 3"),
         (f"{HEADER}\n".encode() + b"\xff\xfeSECRET\n", "other bytes, row 2"),
-        (f'{HEADER}\n"63'.encode(), "broken quoting"),
-        (f'{HEADER}\n"63"SECRET,\n'.encode(), "broken quoting"),
+        (f'{HEADER}\n"63'.encode(), "row 2: broken quoting"),
+        (f'{HEADER}\n{ROW}\n"63"SECRET,\n'.encode(), "row 3: broken quoting"),
+        (f"{HEADER}\r{ROW}\r".encode(), "row 1: broken quoting or line ends"),
+        (f"{HEADER}\n{ROW[:-3]}\n".encode(), "10 cells in row 2"),
+        (f"{HEADER}\n{ROW[:-2]}\n".encode(), "leave the record out"),
         (ROW.replace("63", "SECRET").encode(), "a name that the schema does not have"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -104,8 +107,8 @@ def test_a_wrong_file_is_refused(path: Path, content: bytes, said: str) -> None:
 
 
 def test_no_file_and_a_directory(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.csv", tmp_path):
-        with pytest.raises(RecordError, match="no data file"):
+    for path, got in ((tmp_path / "none.csv", "nothing"), (tmp_path, "directory")):
+        with pytest.raises(RecordError, match=f"no data file.*{got}"):
             read_records(path, HEART)
 
 
@@ -131,8 +134,16 @@ def test_a_quoted_cell_over_many_lines_is_refused_in_bounded_memory(path: Path) 
         file.write(f'{HEADER}\n"'.encode())
         for _ in range(200):
             file.write(b"x" * 60_000 + b"\n")
-    with pytest.raises(RecordError, match="broken quoting"):
+    with pytest.raises(RecordError, match="a longer one, row 2"):
         read_records(path, HEART)
+
+
+def test_a_row_of_endless_cells_with_line_breaks_is_refused_in_bounded_memory(path: Path) -> None:
+    path.write_text(f'{HEADER}\n"' + '\nxy","' * 1_000_000, encoding="utf-8")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(RecordError, match="a longer one, row 2"):
+        read_records(path, HEART)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 * 1024  # kilobytes
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
