@@ -55,10 +55,16 @@ def read_questions(path: Path, schemas: Mapping[str, Schema]) -> list[AskedQuest
             got="nothing" if not path.is_file() else f"{path.stat().st_size} bytes",
             next_step="mend the path",
         )
-    questions = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
-            questions.append(_parse(line, f"{path}, line {number}", schemas))
+    try:
+        # Not splitlines(): a JSON text may hold the line separators of Unicode as they are.
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise QuestionError(
+            f"{path} cannot be read.", expected="text in UTF-8", got=type(error).__name__, next_step="mend the file"
+        ) from error
+    questions = [
+        _parse(line, f"{path}, line {number}", schemas) for number, line in enumerate(lines, 1) if line.strip()
+    ]
     if not questions:
         raise QuestionError(f"{path} is empty.", expected="a question a line", got="none", next_step="give questions")
     return questions
@@ -70,36 +76,55 @@ def _parse(line: str, place: str, schemas: Mapping[str, Schema]) -> AskedQuestio
 
     try:
         entry: Any = json.loads(line)
-    except ValueError as error:
-        raise wrong("a JSON object", str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise wrong("a JSON object", type(error).__name__) from error
     if not isinstance(entry, dict) or not {"id", "schema", "question"} <= set(entry):
-        raise wrong("the keys id, schema, question, features, label", str(entry)[:80])
-    if not isinstance(entry["question"], str) or not entry["question"].strip():
-        raise wrong("a text under question", repr(entry["question"])[:80])
-    name, features, label = entry["schema"], entry.get("features") or {}, entry.get("label")
-    if name is not None and name not in schemas:
-        name = None
-    if name is not None:
-        schema = schemas[name]
-        if set(features) != {feature.name for feature in schema.features}:
-            raise wrong("a value or null for each feature of the schema", ", ".join(sorted(features)))
-        for feature in schema.features:
-            if not feature.contains(features[feature.name]):
-                raise wrong(f"{feature.name}: {feature.expected()}", repr(features[feature.name]))
-        if label not in schema.target.labels:
-            raise wrong("a label: " + ", ".join(schema.target.labels), repr(label))
+        raise wrong("the keys id, schema, question, features, label", _keys(entry))
+    for key, empty in (("question", False), ("schema", True), ("asker", True)):
+        value = entry.get(key)
+        if not (value is None and empty) and not (isinstance(value, str) and _is_text(value)):
+            raise wrong(f"a text under {key}" + (" or null" if empty else ""), type(value).__name__)
+    schema = schemas.get(entry["schema"]) if entry["schema"] is not None else None
+    features, label = entry.get("features") or {}, entry.get("label")
+    if schema is not None:
+        _check_record(schema, features, label, wrong)
     return AskedQuestion(
         identity=str(entry["id"]),
-        schema=name,
+        schema=schema.name if schema is not None else None,
         question=entry["question"],
-        features=features,
-        label=label,
+        features=features if schema is not None else {},
+        label=label if schema is not None else None,
         asker=entry.get("asker"),
     )
 
 
+def _check_record(
+    schema: Schema,
+    features: Any,  # noqa: ANN401 - a JSON value may be anything
+    label: Any,  # noqa: ANN401
+    wrong: Callable[[str, str], QuestionError],
+) -> None:
+    """Refuse a record that does not fit its schema; the error names the feature, never the value."""
+    if not isinstance(features, dict) or set(features) != {feature.name for feature in schema.features}:
+        raise wrong("a value or null for each feature of the schema", _keys(features))
+    for feature in schema.features:
+        if not feature.contains(features[feature.name]):
+            raise wrong(f"{feature.name}: {feature.expected()}", "another value")
+    if label not in schema.target.labels:
+        raise wrong("a label: " + ", ".join(schema.target.labels), "another value")
+
+
+def _is_text(value: str) -> bool:
+    """Something a tokenizer can take: not blank, and no lone surrogate, which JSON lets pass."""
+    return bool(value.strip()) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _keys(value: Any) -> str:  # noqa: ANN401 - a JSON value may be anything
+    return "the keys " + ", ".join(sorted(value)) if isinstance(value, dict) else type(value).__name__
+
+
 def said_answer(text: str, schema: Schema) -> str | None:
-    """The label whose answer word stands first in a text; None if there is none. Longer answers win over their parts."""
+    """The label whose answer stands first in a text; None if there is none. Longer answers win over their parts."""
     found = []
     for label, answer in zip(schema.target.labels, schema.target.answers, strict=True):
         match = re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", text, re.IGNORECASE)
@@ -291,7 +316,10 @@ def _latency(assembly: AssembledLlamdex, questions: Sequence[AskedQuestion]) -> 
         assembly.base_answers([asked.question], max_new_tokens=_TIMED_TOKENS, min_new_tokens=_TIMED_TOKENS)
         between = time.perf_counter()
         reading = assembly.read([asked.question])[0]
-        name = reading.schema or str(asked.schema)
+        if reading.schema is None:
+            # It was read for the likeliest schema, which need not be its own.
+            reading = assembly.reader.read([asked.question], schema=asked.schema)[0]
+        name = str(reading.schema)
         probability_N = assembly.consult(name, [reading.features], asker=asked.asker)[0]
         assembly.speak([(asked.question, name, probability_N)], _TIMED_TOKENS, min_new_tokens=_TIMED_TOKENS)
         base.append(between - started)
