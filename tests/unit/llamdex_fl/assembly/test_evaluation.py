@@ -1,0 +1,285 @@
+"""Measuring an assembly: strict questions in, and figures that a hand can check."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from llamdex_fl.assembly import AskedQuestion, AssembledLlamdex, Seat, evaluate, read_questions
+from llamdex_fl.assembly.evaluation import _auc, _calibration_error, _reader_report, _Row, said_answer
+from llamdex_fl.base_llm.base import load_base_llm
+from llamdex_fl.connectors.injector import Injector
+from llamdex_fl.connectors.reader import Reader, Reading
+from llamdex_fl.errors import QuestionError
+from llamdex_fl.schema import Schema, Target, Value
+
+GOOD: dict[str, Any] = {
+    "id": 7,
+    "schema": "fruit",
+    "question": "A red one. Ripe?",
+    "features": {"colour": "red", "weight": None},
+    "label": "1",
+}
+
+
+def _file(tmp_path: Path, *lines: str) -> Path:
+    path = tmp_path / "questions.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_questions_are_read(tmp_path: Path, toy_schema: Schema) -> None:
+    odd = {"id": "o", "schema": "vegetables", "question": "Is it raw?", "features": {"any": 1}, "label": "raw"}
+    plain = {"id": "p", "schema": None, "question": "Capital of France?\u2028Or of Spain?"}
+    path = _file(
+        tmp_path,
+        json.dumps({**GOOD, "asker": "orchard"}),
+        "",
+        json.dumps(odd),
+        json.dumps(plain, ensure_ascii=False),
+        "  ",
+    )
+    known, unknown, ordinary = read_questions(path, {"fruit": toy_schema})
+    assert known == AskedQuestion(
+        identity="7",
+        schema="fruit",
+        question="A red one. Ripe?",
+        features={"colour": "red", "weight": None},
+        label="1",
+        asker="orchard",
+    )
+    assert (unknown.schema, unknown.label, ordinary.schema) == (None, None, None)
+    assert ordinary.question.endswith("Or of Spain?")
+
+
+_WRONG: dict[str, Any] = {
+    "no JSON": "{",
+    "nested too deeply": "[" * 100_000,
+    "a list": "[]",
+    "a text": '"Ripe?"',
+    "no id": {key: value for key, value in GOOD.items() if key != "id"},
+    "no question": {key: value for key, value in GOOD.items() if key != "question"},
+    "no schema": {key: value for key, value in GOOD.items() if key != "schema"},
+    "a blank question": {**GOOD, "question": " "},
+    "a question that is null": {**GOOD, "question": None},
+    "a question that has no UTF-8 form": {**GOOD, "question": "\ud800"},
+    "a schema that is a list": {**GOOD, "schema": ["fruit"]},
+    "an asker that is a number": {**GOOD, "asker": 5},
+    "features that are a list": {**GOOD, "features": ["colour", "weight"]},
+    "no features": {key: value for key, value in GOOD.items() if key != "features"},
+    "a feature too few": {**GOOD, "features": {"colour": "red"}},
+    "a feature too many": {**GOOD, "features": {**GOOD["features"], "size": 1}},
+    "a category that does not exist": {**GOOD, "features": {"colour": "secret-value", "weight": 1}},
+    "a number beyond the bounds": {**GOOD, "features": {"colour": "red", "weight": 987654}},
+    "a number that is no number": {**GOOD, "features": {"colour": "red", "weight": [50]}},
+    "a number that is true": {**GOOD, "features": {"colour": "red", "weight": True}},
+    "a number beyond every float": {**GOOD, "features": {"colour": "red", "weight": 10**400}},
+    "a label that does not exist": {**GOOD, "label": "secret-value"},
+    "no label": {key: value for key, value in GOOD.items() if key != "label"},
+    "a label that is a list": {**GOOD, "label": ["1"]},
+}
+
+
+@pytest.mark.parametrize("line", _WRONG.values(), ids=_WRONG)
+def test_a_malformed_line_is_named(tmp_path: Path, toy_schema: Schema, line: Any) -> None:  # noqa: ANN401 - anything
+    path = _file(tmp_path, json.dumps(GOOD), line if isinstance(line, str) else json.dumps(line), json.dumps(GOOD))
+    with pytest.raises(QuestionError, match="line 2 ") as refusal:
+        read_questions(path, {"fruit": toy_schema})
+    told = str(refusal.value)
+    assert "secret-value" not in told
+    assert "987654" not in told
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n \n", b"\xff\xfe"])
+def test_what_is_no_file_of_questions_is_refused(tmp_path: Path, toy_schema: Schema, content: bytes | None) -> None:
+    path = tmp_path / "questions.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(QuestionError, match=r"questions\.jsonl"):
+        read_questions(path, {"fruit": toy_schema})
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Ripe. It can be eaten.", "1"),
+        ("unripe, I think", "0"),
+        ("It is UNRIPE", "0"),
+        ("It is ripe, not unripe", "1"),
+        ("ripening", None),
+        ("overripe", None),
+        ("", None),
+        ("I do not know", None),
+    ],
+)
+def test_the_first_whole_answer_is_what_was_said(toy_schema: Schema, text: str, label: str | None) -> None:
+    assert said_answer(text, toy_schema) == label
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [("Not present.", "0"), ("present", "1"), ("not  present", "1"), ("C++ it is", "2"), ("C, then", "3")],
+)
+def test_the_longer_answer_wins_where_one_holds_the_other(toy_schema: Schema, text: str, label: str) -> None:
+    answers = ("present", "not present", "C++", "C")
+    target = Target(name="t", labels=("1", "0", "2", "3"), answers=answers, sentences=answers)
+    schema = Schema(name="s", title="S", question="?", features=toy_schema.features, target=target)
+    assert said_answer(text, schema) == label
+
+
+def _row(label: str, said: str | None, chances: Mapping[str, float]) -> _Row:
+    return _Row(
+        schema="fruit",
+        label=label,
+        text="",
+        said=said,
+        base=None,
+        base_was_asked=False,
+        expert_read=None,
+        chances=chances,
+        expert_chances={"1": 0.5, "0": 0.5},
+        gap=None,
+    )
+
+
+def test_the_calibration_error_of_a_hand_computed_example() -> None:
+    rows = [
+        _row("1", "1", {"1": 0.95, "0": 0.05}),  # bin 9: chance 0.95 and 1.0, right 1 and 0
+        _row("0", "1", {"1": 1.0, "0": 0.0}),
+        _row("0", "0", {"1": 0.28, "0": 0.72}),  # bin 7: chance 0.72, 0.76, 0.74, right 1, 1, 0
+        _row("1", "1", {"1": 0.76, "0": 0.24}),
+        _row("1", None, {"1": 0.74, "0": 0.26}),
+        _row("1", "1", {}),  # not routed: nothing was stated
+    ]
+    expected = 2 / 5 * abs(0.975 - 0.5) + 3 / 5 * abs(0.74 - 2 / 3)
+    assert _calibration_error(rows) == pytest.approx(expected)
+    assert _calibration_error([]) is None
+    assert _calibration_error(rows[-1:]) is None
+
+
+def test_the_auc_counts_a_question_without_a_route_as_undecided(toy_schema: Schema) -> None:
+    assembly: Any = SimpleNamespace(schema=lambda _: toy_schema)
+    rows = [
+        _row("1", None, {"1": 0.9, "0": 0.1}),
+        _row("1", None, {}),
+        _row("0", None, {"1": 0.6, "0": 0.4}),
+        _row("0", None, {"1": 0.2, "0": 0.8}),
+    ]
+    # Pairs (positive, negative): 0.9 beats both, 0.5 loses to 0.6 and beats 0.2.
+    assert _auc(assembly, rows, lambda row: row.chances) == pytest.approx(3 / 4)
+    assert _auc(assembly, rows[:2], lambda row: row.chances) is None
+
+
+class _Scripted:
+    """Stands for a reader whose readings are known."""
+
+    def __init__(self, readings: Mapping[str, Mapping[str, Value]]) -> None:
+        self._readings = readings
+
+    def read(self, texts: Sequence[str], *, schema: str) -> list[Reading]:
+        return [Reading(schema, 1.0, self._readings[text], {}) for text in texts]
+
+
+def test_absent_is_a_value_that_must_be_read_too() -> None:
+    truth: list[Mapping[str, Value]] = [
+        {"colour": "red", "weight": None},
+        {"colour": None, "weight": 50.0},
+        {"colour": "green", "weight": 51},
+    ]
+    read: list[Mapping[str, Value]] = [
+        {"colour": "red", "weight": None},  # both right
+        {"colour": "red", "weight": 50},  # a colour that nobody said
+        {"colour": "green", "weight": None},  # a weight that was overlooked
+    ]
+    domain = [
+        AskedQuestion(identity=str(n), schema="fruit", question=str(n), features=features, label="1")
+        for n, features in enumerate(truth)
+    ]
+    assembly: Any = SimpleNamespace(reader=_Scripted({str(n): features for n, features in enumerate(read)}))
+    report = _reader_report(assembly, domain)
+    assert report["exact_match"] == pytest.approx(4 / 6)
+    assert report["per_feature"] == pytest.approx({"colour": 2 / 3, "weight": 2 / 3})
+
+
+@pytest.fixture(scope="module")
+def assembly(
+    make_tiny_llm: Callable[[str], Path], tiny_encoder: Path, toy_schema: Schema, make_seat: Callable[..., Seat]
+) -> AssembledLlamdex:
+    base = load_base_llm(str(make_tiny_llm("llama")))
+    made = AssembledLlamdex(
+        base, Reader.untrained(tiny_encoder, [toy_schema], layers=1), Injector(base.width, 0.2, base.digest)
+    )
+    made.seat("fruit", make_seat(toy_schema, "orchard", 1))
+    return made
+
+
+def _asked(count: int) -> list[AskedQuestion]:
+    domain = [
+        AskedQuestion(
+            identity=f"q{n}",
+            schema="fruit",
+            question=f"A red fruit of {50 + n} grams. Ripe?",
+            features={"colour": "red", "weight": 50 + n},
+            label="10"[n % 2],
+            asker="orchard" if n % 2 else None,
+        )
+        for n in range(count)
+    ]
+    plain = AskedQuestion(identity="o", schema=None, question="Capital of France?", features={}, label=None)
+    return [*domain, plain]
+
+
+@pytest.mark.parametrize("route", [100.0, -100.0])
+def test_an_evaluation_reports_everything_routed_or_not(assembly: AssembledLlamdex, route: float) -> None:
+    assembly.reader.network._vocabulary("fruit").route_bias.data.fill_(route)
+    told: list[tuple[int, int]] = []
+    report = evaluate(
+        assembly, _asked(10), timed=1, base_asked=3, on_question=lambda done, total: told.append((done, total))
+    )
+    json.dumps(report, allow_nan=False)
+    assert told[-1] == (10, 10)
+    assert report["questions"] == 11
+    assert [answer["id"] for answer in report["answers"]] == [f"q{n}" for n in range(10)]
+    routed = route > 0
+    assert report["routing"] == {
+        "accuracy": 10 / 11 if routed else 1 / 11,
+        "correct_rate": 1.0 if routed else 0.0,
+        "false_route_rate": 1.0 if routed else 0.0,
+    }
+    assert (report["calibration_error"] is not None) == routed
+    assert (report["injection_gap"] is not None) == routed
+    assert all(math.isfinite(report["latency"][key]) for key in ("base_ms", "assembled_ms", "ratio"))
+    assert 0.0 <= report["expert_auc_true_features"] <= 1.0
+    assert set(report["reader"]["per_feature"]) == {"colour", "weight"}
+    said = [said_answer(answer["text"], assembly.schema("fruit")) for answer in report["answers"]]
+    right = [a == answer["label"] for a, answer in zip(said, report["answers"], strict=True)]
+    assert report["answer_accuracy"] == pytest.approx(sum(right) / 10)
+
+
+def test_an_unrouted_question_of_one_schema_is_timed_for_its_own(
+    make_tiny_llm: Callable[[str], Path], tiny_encoder: Path, toy_schema: Schema, make_seat: Callable[..., Seat]
+) -> None:
+    """The likeliest schema of an unrouted question may be another one, with other features."""
+    from dataclasses import replace  # noqa: PLC0415 - one test's own
+
+    other = replace(toy_schema, name="stone", features=(replace(toy_schema.features[0], name="hue"),))
+    base = load_base_llm(str(make_tiny_llm("llama")))
+    reader = Reader.untrained(tiny_encoder, [toy_schema, other], layers=1)
+    reader.network._vocabulary("fruit").route_bias.data.fill_(-200.0)
+    reader.network._vocabulary("stone").route_bias.data.fill_(-100.0)
+    assembly = AssembledLlamdex(base, reader, Injector(base.width, 0.2, base.digest))
+    assembly.seat("fruit", make_seat(toy_schema, "orchard"))
+    report = evaluate(assembly, _asked(1), timed=1, base_asked=0)
+    assert report["latency"]["ratio"] > 0
+    assert report["base_llm_accuracy"] is None
+
+
+def test_questions_that_nobody_here_answers_leave_the_figures_open(assembly: AssembledLlamdex) -> None:
+    report = evaluate(assembly, _asked(0))
+    assert report["answer_accuracy"] is None
+    assert report["reader"] == {"exact_match": None, "per_feature": {}}
+    assert report["latency"] == {"base_ms": None, "assembled_ms": None, "ratio": None}
