@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from llamdex_fl import console
-from llamdex_fl.errors import InternalError, LlamdexError, ProcessError
+from llamdex_fl.errors import ConfigError, InternalError, LlamdexError, ProcessError
 
 
 def end(capsys: pytest.CaptureFixture[str], error: BaseException, *arguments: str) -> tuple[int, str]:
@@ -59,6 +59,55 @@ def test_exit_codes(capsys: pytest.CaptureFixture[str], error: BaseException, co
         assert all(part in text for part in ("expected: ", "got: ", "next step: "))
     if isinstance(error, OSError) and not isinstance(error, LlamdexError):
         assert "home" in text
+
+
+def test_a_typed_error_is_one_json_object_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    error = ConfigError("It is [/] odd.", expected="[a]", got="[b]", next_step="[c]")
+    code, text = end(capsys, error, "--json")
+    assert (code, json.loads(text)) == (2, error.as_dict())
+    assert len(text.splitlines()) == 1
+
+
+def test_brackets_in_an_error_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    error = ConfigError("No file /some/[/bold]/x.", expected="[a]", got="[/]", next_step="[c]")
+    text = end(capsys, error)[1]
+    assert all(part in text for part in ("/some/[/bold]/x", "expected: [a]", "got: [/]", "next step: [c]"))
+
+
+def test_who_aborts_a_prompt_has_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = end(capsys, typer.Abort())
+    assert code == 130
+    assert "the same command goes on" in text
+
+
+def test_an_exit_code_of_a_command_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(capsys, typer.Exit(3))[0] == 3
+
+
+def test_a_command_that_succeeds_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def work() -> None:
+        console.print_json({"b": [1.5, None], "a": "ü"})
+
+    with pytest.raises(SystemExit) as ended:
+        console.run(app, [])
+    assert ended.value.code == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out) == {"a": "ü", "b": [1.5, None]}
+    assert not told.err
+
+
+def test_json_results_hold_no_nan() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        console.print_json({"a": float("nan")})
+
+
+def test_progress_is_silent_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress() as shown:
+        shown.update(shown.add_task("work", total=2), completed=1)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_wrong_command_line_has_a_json_form_too(capsys: pytest.CaptureFixture[str]) -> None:
