@@ -63,6 +63,7 @@ def figures(measured: Measured) -> dict[str, Any]:
         "inference": patients["latency"],
         "second_domain": {
             "schema": "titanic",
+            "silo": ", ".join(seat.silo for seat in measured.assembly.seats("titanic")),
             **{key: value for key, value in measured.passengers.items() if key not in {"answers", "latency"}},
         },
         "answers": patients["answers"],
