@@ -24,7 +24,15 @@ from typing import Protocol
 from llamdex_fl.errors import ConfigError, InputError, PortInUseError
 from llamdex_fl.release import Offer
 from llamdex_fl.rounds import Answer, offer_from_text
-from silo_client.daemon_protocol import Operation, Reply, Request, read_request, record_socket, write_reply
+from silo_client.daemon_protocol import (
+    MAX_SOCKET_PATH,
+    Operation,
+    Reply,
+    Request,
+    read_request,
+    record_socket,
+    write_reply,
+)
 
 __all__ = ["Daemon", "Worker", "open_log"]
 
@@ -157,13 +165,15 @@ class Daemon:
 
     @contextmanager
     def _listener(self) -> Iterator[socket.socket]:
+        self._clear_place()
         record_socket(self._home, self._path)
-        # The lock is ours, so a socket that is still there is a dead daemon's.
-        self._path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
         try:
             listener.bind(str(self._path))
+        except OSError as error:
+            listener.close()
+            raise self._no_socket(error.strerror or type(error).__name__) from error
         finally:
             os.umask(before)
         try:
@@ -173,6 +183,23 @@ class Daemon:
         finally:
             listener.close()
             self._path.unlink(missing_ok=True)
+
+    def _clear_place(self) -> None:
+        """The lock is ours, so a socket that is still there is a dead daemon's; any other file is somebody's."""
+        if len(os.fsencode(self._path)) > MAX_SOCKET_PATH:
+            raise self._no_socket(f"a path of more than {MAX_SOCKET_PATH} bytes")
+        if self._path.is_socket():
+            self._path.unlink()
+        elif os.path.lexists(self._path):
+            raise self._no_socket("a file that is no socket")
+
+    def _no_socket(self, got: str) -> ConfigError:
+        return ConfigError(
+            f"The daemon cannot listen on {self._path}.",
+            expected="a short path in a directory of this user, with nothing there but an old socket",
+            got=got,
+            next_step="name another path with --socket",
+        )
 
     def _open_to_group(self) -> None:
         if self._group is None:

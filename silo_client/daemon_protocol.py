@@ -41,7 +41,7 @@ MAX_FRAME = 32_768
 #: Seconds that a whole frame may take to arrive, so that a stalled caller holds no place.
 FRAME_TIMEOUT_S = 10.0
 #: Bytes of a unix socket's address (sun_path on Linux has 108 with the final zero, on macOS 104).
-_MAX_SOCKET_PATH = 100
+MAX_SOCKET_PATH = 100
 #: File in the home that names the socket where the home's own path is too long for one.
 _POINTER = "silo.sock.path"
 
@@ -126,10 +126,10 @@ def write_reply(connection: socket.socket, reply: Reply) -> None:
 def socket_path(home: Path) -> Path:
     """Where the daemon of ``home`` listens: in the home, or in the user's runtime directory when that is too long."""
     inside = home / "silo.sock"
-    if len(os.fsencode(inside)) <= _MAX_SOCKET_PATH:
+    if len(os.fsencode(inside)) <= MAX_SOCKET_PATH:
         return inside
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime and len(os.fsencode(runtime)) < _MAX_SOCKET_PATH // 2:
+    if runtime and len(os.fsencode(runtime)) < MAX_SOCKET_PATH // 2:
         base = Path(runtime)
     else:
         base = Path(tempfile.gettempdir()) / f"llamdex-{os.getuid()}"

@@ -14,7 +14,7 @@ from typing import Self
 
 import pytest
 
-from llamdex_fl.errors import ChannelError, InputError, PortInUseError
+from llamdex_fl.errors import ChannelError, ConfigError, InputError, PortInUseError
 from llamdex_fl.release import Offer
 from llamdex_fl.rounds import Answer, offer_to_text
 from silo_client.daemon import Daemon
@@ -220,6 +220,21 @@ def test_a_dead_daemons_socket_is_replaced(tmp_path: Path):
         dead.bind(str(home / "silo.sock"))
     with Running(home) as running:
         assert ask(running.path, Request(operation=Operation.STATUS), timeout_s=5).answer is Answer.ACCEPTED
+
+
+@pytest.mark.parametrize("name", ["records.csv", "directory", "dangling", "a" * 120])
+def test_only_a_dead_socket_is_removed(tmp_path: Path, name: str):
+    (tmp_path / "records.csv").write_text("private", encoding="utf-8")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    before = sorted(tmp_path.iterdir())
+    home = tmp_path / "home"
+    home.mkdir()
+    daemon = Daemon(home=home, path=tmp_path / name, worker=Worker(), log=logging.getLogger("test"))
+    with pytest.raises(ConfigError, match="cannot listen"):
+        daemon.serve()
+    assert sorted(path for path in tmp_path.iterdir() if path != home) == before
+    assert [path.name for path in home.iterdir()] == ["daemon.lock"]
 
 
 def test_a_long_home_gets_a_short_socket_that_callers_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
