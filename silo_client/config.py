@@ -17,12 +17,15 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llamdex_fl.errors import ConfigError
 
 __all__ = ["SiloConfig", "load_silo_config"]
 
-_SILO_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_ADDRESS = re.compile(r"(?:[^\s:\[\]]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})")
+_PORTS = range(1, 1 << 16)
 _KEYS = {"silo", "data", "provider", "provider_address"}
 
 
@@ -87,17 +90,7 @@ def load_silo_config(home: Path) -> SiloConfig:
         ConfigError: the file is missing, is not TOML, or has a wrong, missing or unknown key.
     """
     path = home / "silo.toml"
-    if not path.is_file():
-        raise ConfigError(
-            f"{home} is not a silo's directory.",
-            expected=f"a file {path}",
-            got="nothing",
-            next_step="make one with: llamdex-silo init",
-        )
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML.", expected="TOML", got=str(error), next_step="mend the file") from error
+    document = _read(home, path)
     if set(document) != _KEYS or not all(isinstance(value, str) and value for value in document.values()):
         raise ConfigError(
             f"{path} does not have the right keys.",
@@ -105,17 +98,40 @@ def load_silo_config(home: Path) -> SiloConfig:
             got=", ".join(sorted(document)) or "none",
             next_step="mend the file",
         )
-    if not _SILO_ID.fullmatch(document["silo"]):
-        raise ConfigError(
-            f"{path}: this is no silo id.",
-            expected="lower-case letters, digits and hyphens, at most 63",
-            got=document["silo"],
-            next_step="mend the key silo",
-        )
+    for key in ("silo", "provider"):
+        if not _ID.fullmatch(document[key]):
+            raise _wrong(path, key, "lower-case letters, digits and hyphens, at most 63", document[key])
+    address = _ADDRESS.fullmatch(document["provider_address"])
+    if address is None or int(address[1]) not in _PORTS:
+        expected = "HOST:PORT, an IPv6 address in brackets"
+        raise _wrong(path, "provider_address", expected, document["provider_address"])
     return SiloConfig(
         home=home.resolve(),
         silo=document["silo"],
         data=(home / document["data"]).resolve(),
         provider=document["provider"],
         provider_address=document["provider_address"],
+    )
+
+
+def _read(home: Path, path: Path) -> dict[str, Any]:
+    try:
+        if path.is_file():
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        got = "nothing"
+    except OSError as error:
+        got = error.strerror or type(error).__name__
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML.", expected="TOML", got=str(error), next_step="mend the file") from error
+    raise ConfigError(
+        f"{home} is not a silo's directory.",
+        expected=f"a file {path}",
+        got=got,
+        next_step="make one with: llamdex-silo init",
+    )
+
+
+def _wrong(path: Path, key: str, expected: str, got: str) -> ConfigError:
+    return ConfigError(
+        f"{path}: the key {key} is wrong.", expected=expected, got=got[:200], next_step=f"mend the key {key}"
     )

@@ -20,8 +20,8 @@ silently without effect.
     delta = 1e-4              # of both; below 1 / record_bound
 """
 
-import math
 import re
+import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,7 @@ _MAX_BYTES = 1 << 20
 _VERSION = 1
 #: Above this an epsilon promises nothing, so a policy that says more was mistyped.
 _LARGEST_EPSILON = 64.0
+_LARGEST_BOUND = 10**12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,13 +85,15 @@ def load_policy(path: Path) -> Policy:
     Raises:
         ConfigError: the file is missing, is not TOML, or has a wrong, missing or unknown key.
     """
-    if not path.is_file():
-        raise _wrong(path, "a policy file", "nothing", "make one with: llamdex-silo init")
-    if path.stat().st_size > _MAX_BYTES:
-        raise _wrong(path, f"at most {_MAX_BYTES} bytes", f"{path.stat().st_size} bytes")
     try:
+        if not path.is_file():
+            raise _wrong(path, "a policy file", "nothing", "make one with: llamdex-silo init")
+        if path.stat().st_size > _MAX_BYTES:
+            raise _wrong(path, f"at most {_MAX_BYTES} bytes", f"{path.stat().st_size} bytes")
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise _wrong(path, "a file that this user may read", error.strerror or type(error).__name__) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _wrong(path, "TOML", str(error)) from error
     _require_keys(path, document, _KEYS, "the file")
     if document["version"] != _VERSION or isinstance(document["version"], bool):
@@ -106,8 +109,8 @@ def load_policy(path: Path) -> Policy:
         raise _wrong(path, "schemas: hex SHA-256 digests in small letters", ", ".join(lists["schemas"]))
     numbers = {key: _number(path, key, privacy[key]) for key in _NUMBERS}
     bound = privacy["record_bound"]
-    if isinstance(bound, bool) or not isinstance(bound, int) or bound < 1:
-        raise _wrong(path, "record_bound: a whole number above 0", repr(bound))
+    if isinstance(bound, bool) or not isinstance(bound, int) or not 1 <= bound <= _LARGEST_BOUND:
+        raise _wrong(path, f"record_bound: a whole number from 1 to {_LARGEST_BOUND}", repr(bound)[:80])
     policy = Policy(data_set=document["data_set"], record_bound=bound, **lists, **numbers)  # type: ignore[arg-type] # the keys are checked above
     _require_sense(path, policy)
     return policy
@@ -174,8 +177,9 @@ def _texts(path: Path, key: str, value: object) -> tuple[str, ...]:
 
 
 def _number(path: Path, key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise _wrong(path, f"{key}: a number above 0", repr(value))
+    # Compared before it is converted: TOML's integers may be too large for a float.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
+        raise _wrong(path, f"{key}: a number above 0", repr(value)[:80])
     return float(value)
 
 

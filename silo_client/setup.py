@@ -6,8 +6,10 @@ nothing that could be taken for one.
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import tomli_w
 
@@ -88,8 +90,8 @@ def init_silo(  # noqa: PLR0913 - one value a key of the files that it writes
         The configuration, as it was read back.
 
     Raises:
-        ConfigError: the directory is a silo's already, the data file is missing, or a value is not usable; nothing
-            was written then.
+        ConfigError: the directory is a silo's already, another file is in the way, the data file is missing, or a
+            value is not usable; nothing was written then.
     """
     if (home / "silo.toml").exists():
         raise ConfigError(
@@ -117,21 +119,47 @@ def init_silo(  # noqa: PLR0913 - one value a key of the files that it writes
         },
     }
     config = {"silo": silo, "data": str(data.resolve()), "provider": provider, "provider_address": provider_address}
-    made = not home.exists()
+    texts = {
+        "schema.json": json.dumps(schema.as_dict(), indent=1) + "\n",
+        "policy.toml": _POLICY_HEADER + tomli_w.dumps(policy),
+        "silo.toml": tomli_w.dumps(config),
+    }
+    _require_usable(texts)
+    _require_nothing_of_others(home, texts)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    written = [home / "schema.json", home / "policy.toml", home / "silo.toml"]
-    try:
-        _write(written[0], json.dumps(schema.as_dict(), indent=1) + "\n")
-        _write(written[1], _POLICY_HEADER + tomli_w.dumps(policy))
-        load_policy(written[1])
-        _write(written[2], tomli_w.dumps(config))
-        return load_silo_config(home)
-    except ConfigError:
-        for path in written:
-            path.unlink(missing_ok=True)
-        if made:
-            home.rmdir()
-        raise
+    for name, text in texts.items():
+        _write(home / name, text)
+    return load_silo_config(home)
+
+
+def _require_usable(texts: Mapping[str, str]) -> None:
+    """Read the files as everybody will, before the silo's directory is touched."""
+    with TemporaryDirectory(prefix="llamdex-silo-") as directory:
+        for name, text in texts.items():
+            _write(Path(directory) / name, text)
+        try:
+            load_policy(Path(directory) / "policy.toml")
+            load_silo_config(Path(directory))
+        except ConfigError as error:
+            raise ConfigError(
+                "These values make no silo; nothing was written.",
+                expected=error.expected,
+                got=error.got,
+                next_step="mend the option of llamdex-silo init",
+            ) from error
+
+
+def _require_nothing_of_others(home: Path, texts: Mapping[str, str]) -> None:
+    """A policy that a person wrote must not be lost; one that an interrupted start left is the same text."""
+    for name, text in texts.items():
+        path = home / name
+        if path.exists() and not (path.is_file() and path.read_bytes() == text.encode()):
+            raise ConfigError(
+                f"There is a file {path} already, with another content.",
+                expected="a new or empty directory",
+                got="a file that would be overwritten",
+                next_step="move it away, make the silo, and then put back what you need of it",
+            )
 
 
 def check_silo(home: Path) -> SiloCheck:

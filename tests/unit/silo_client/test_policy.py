@@ -1,5 +1,6 @@
 """The policy file: strict, and the only source of limits."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,6 +101,8 @@ def test_a_schema_that_is_listed_and_not_the_datas_is_refused(path: Path) -> Non
         ("release_epsilon = 1.0", "release_epsilonn = 1.0"),
         ("lifetime_epsilon = 3", "lifetime_epsilon = 1000"),
         ("lifetime_epsilon = 3", "lifetime_epsilon = inf"),
+        ("lifetime_epsilon = 3", "lifetime_epsilon = 1" + 400 * "0"),
+        ("record_bound = 1000", "record_bound = 1" + 400 * "0"),
         ("delta = 1e-4", "delta = -1"),
         ("delta = 1e-4", "delta = 1e-4\nextra = 1"),
         ("[privacy]", "[privacy"),
@@ -119,4 +122,11 @@ def test_no_file_and_no_text(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError):
+        load_policy(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(path: Path) -> None:
+    path.chmod(0o000)
+    with pytest.raises(ConfigError, match="this user may read"):
         load_policy(path)

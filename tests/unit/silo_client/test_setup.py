@@ -30,15 +30,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def init(home: Path, data: Path, **more: object) -> SiloConfig:
-    return init_silo(
-        home,
-        silo="cleveland",
-        data=data,
-        schema=HEART,
-        provider="provider",
-        provider_address="127.0.0.1:9000",
-        **more,  # type: ignore[arg-type] # wrong ones too
-    )
+    values: dict[str, object] = {"silo": "cleveland", "provider": "provider", "provider_address": "127.0.0.1:9000"}
+    return init_silo(home, data=data, schema=HEART, **{**values, **more})  # type: ignore[arg-type] # wrong ones too
 
 
 def test_a_new_silo_passes_its_check(tmp_path: Path, data: Path) -> None:
@@ -60,11 +53,42 @@ def test_a_silo_is_not_made_twice(tmp_path: Path, data: Path) -> None:
     assert (tmp_path / "home/policy.toml").read_bytes() == before
 
 
-@pytest.mark.parametrize("more", [{"record_bound": 10**5}, {"epsilon": -1.0}, {"epsilon": 5.0}, {"delta": 0.5}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"record_bound": 10**5},
+        {"epsilon": -1.0},
+        {"epsilon": 5.0},
+        {"delta": 0.5},
+        {"silo": "Cleveland!"},
+        {"provider": "P P"},
+        {"provider_address": "nonsense"},
+        {"provider_address": "127.0.0.1:99999"},
+        {"provider_address": "127.0.0.1:0"},
+        {"provider_address": "::1:9000"},
+    ],
+)
 def test_wrong_values_leave_nothing_behind(tmp_path: Path, data: Path, more: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         init(tmp_path / "home", data, **more)
     assert not (tmp_path / "home").exists()
+
+
+def test_a_policy_that_somebody_wrote_is_never_overwritten(tmp_path: Path, data: Path) -> None:
+    policy = tmp_path / "home/policy.toml"
+    policy.parent.mkdir()
+    policy.write_text("mine", encoding="utf-8")
+    for more in ({}, {"epsilon": -1.0}):
+        with pytest.raises(ConfigError):
+            init(tmp_path / "home", data, **more)
+        assert [path.name for path in policy.parent.iterdir()] == ["policy.toml"]
+        assert policy.read_text(encoding="utf-8") == "mine"
+
+
+def test_an_interrupted_start_is_gone_on_with(tmp_path: Path, data: Path) -> None:
+    home = init(tmp_path / "home", data).home
+    (home / "silo.toml").unlink()
+    assert init(tmp_path / "home", data).home == home
 
 
 def test_a_missing_data_file_is_refused(tmp_path: Path) -> None:
