@@ -35,7 +35,7 @@ def provider_schemas(config: ProviderConfig) -> list[Schema]:
     """The schemas that a provider serves, by name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or there are two of one name.
     """
     schemas = [load_schema(path) for path in config.schemas.glob("*.json")]
     if not schemas:
@@ -44,6 +44,14 @@ def provider_schemas(config: ProviderConfig) -> list[Schema]:
             expected=f"schema files in {config.schemas}",
             got="none",
             next_step="add one: llamdex-provider add-schema",
+        )
+    names = [schema.name for schema in schemas]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(
+            f"The provider in {config.home} has several schemas of one name.",
+            expected="one schema a name: connectors are trained by name",
+            got=", ".join(twice),
+            next_step=f"move the older file out of {config.schemas}",
         )
     return sorted(schemas, key=lambda schema: schema.name)
 
