@@ -5,11 +5,12 @@ Flower would also take them from a checkout itself, but it walks through everyth
 
 import shutil
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import tomli_w
 
-from llamdex_fl.errors import ArtefactError
+from llamdex_fl.errors import ArtefactError, ConfigError
 
 __all__ = ["write_bundle"]
 
@@ -23,6 +24,7 @@ def write_bundle(directory: Path, root: Path = _ROOT) -> Path:
 
     Raises:
         ArtefactError: ``root`` is not a checkout of Llamdex FL.
+        ConfigError: ``directory`` is there and holds something else than a Flower app that was written here.
     """
     project_file = root / "pyproject.toml"
     if not project_file.is_file():
@@ -34,6 +36,7 @@ def write_bundle(directory: Path, root: Path = _ROOT) -> Path:
         )
     project = tomllib.loads(project_file.read_text(encoding="utf-8"))
     app = project["tool"]["flwr"]["app"]
+    _require_replaceable(directory, app["fab-include"])
     shutil.rmtree(directory, ignore_errors=True)
     for name in app["fab-include"]:
         target = directory / name
@@ -48,3 +51,24 @@ def write_bundle(directory: Path, root: Path = _ROOT) -> Path:
     }
     (directory / "pyproject.toml").write_text(tomli_w.dumps(slim), encoding="utf-8")
     return directory
+
+
+def _require_replaceable(directory: Path, names: Sequence[str]) -> None:
+    """What is removed to make room must be an older bundle and nothing else: the path may have been mistyped."""
+    if directory.is_dir() and not directory.is_symlink():
+        # Flower leaves its own build of the app beside the files that we wrote; Python, its cache.
+        ours = {"pyproject.toml", *(Path(name).parts[0] for name in names), "__pycache__"}
+        others = [path for path in directory.iterdir() if path.name not in ours and path.suffix != ".fab"]
+        if not others and (not any(directory.iterdir()) or (directory / "pyproject.toml").is_file()):
+            return
+        got = "a directory with other files"
+    elif not directory.exists() and not directory.is_symlink():
+        return
+    else:
+        got = "a file or a link"
+    raise ConfigError(
+        f"{directory} cannot be made afresh.",
+        expected="a new or empty directory, or an older bundle",
+        got=got,
+        next_step="name another directory; nothing was removed",
+    )

@@ -13,7 +13,9 @@ __all__ = ["bundle", "rounds"]
 
 @app.command()
 def bundle(
-    directory: Annotated[Path, typer.Argument(help="Made afresh; its name becomes the app's.")],
+    directory: Annotated[
+        Path, typer.Argument(help="New or empty, or an older bundle, which is replaced; its name becomes the app's.")
+    ],
 ) -> None:
     """Write the Flower app that silos will run beside their daemon, for "flwr run DIRECTORY".
 
@@ -35,11 +37,11 @@ def rounds(
     """Show the rounds that were held: who was asked, what each answered, and the receipts."""
     from rich.table import Table  # noqa: PLC0415 - keeps --help fast
 
+    from provider_server.config import load_provider_config  # noqa: PLC0415
     from provider_server.round_report import RoundReport  # noqa: PLC0415
 
-    reports = sorted(
-        (RoundReport.load(path) for path in (home / "rounds").glob("*.json")), key=lambda report: report.opened_at
-    )
+    paths = (load_provider_config(home).home / "rounds").glob("*.json")
+    reports = sorted((RoundReport.load(path) for path in paths), key=lambda report: report.opened_at)
     if as_json:
         console.print_json([report.as_dict() for report in reports])
         return
