@@ -16,12 +16,12 @@ import tomli_w
 from llamdex_fl.errors import ConfigError, PolicyError
 from llamdex_fl.experts import ARCHITECTURES
 from llamdex_fl.privacy import DataSetId, Ledger
-from llamdex_fl.schema import Schema, library_names, load_library_schema, load_schema
+from llamdex_fl.schema import Schema, load_schema
 from silo_client.config import SiloConfig, load_silo_config
 from silo_client.data import read_records
 from silo_client.policy import DEFAULT_PURPOSE, Policy, load_policy
 
-__all__ = ["SiloCheck", "check_silo", "find_schema", "init_silo"]
+__all__ = ["SiloCheck", "check_silo", "init_silo"]
 
 
 _POLICY_HEADER = """\
@@ -46,15 +46,6 @@ class SiloCheck:
     entries: int
     epsilon_spent: float
     policy: Policy
-
-
-def find_schema(name_or_path: str) -> Schema:
-    """A schema of the library by its name, or of a file.
-
-    Raises:
-        SchemaError: there is no such file, or it is no schema.
-    """
-    return load_library_schema(name_or_path) if name_or_path in library_names() else load_schema(Path(name_or_path))
 
 
 def init_silo(  # noqa: PLR0913 - one value a key of the files that it writes

@@ -4,7 +4,7 @@ A schema is public. Everything that a silo does before its DP mechanism (scaling
 the schema and nothing else.
 """
 
-from llamdex_fl.schema.library import library_names, load_library_schema
+from llamdex_fl.schema.library import find_schema, library_names, load_library_schema
 from llamdex_fl.schema.model import Feature, Schema, Target, Value, load_schema, parse_schema
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Schema",
     "Target",
     "Value",
+    "find_schema",
     "library_names",
     "load_library_schema",
     "load_schema",

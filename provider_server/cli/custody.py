@@ -55,12 +55,17 @@ def init(  # noqa: PLR0913 - each is an option
 
 
 @app.command("add-schema")
-def add_schema(home: Home, schemas: Annotated[list[Path], typer.Argument(help="Schema files (JSON).")]) -> None:
+def add_schema(
+    home: Home,
+    schemas: Annotated[list[str], typer.Argument(help="Names of schemas (heart, titanic), or schema files (JSON).")],
+) -> None:
     """Serve a domain: only experts for known schemas are accepted."""
-    from llamdex_fl.schema import load_schema  # noqa: PLC0415 - keeps --help fast
+    from llamdex_fl.schema import find_schema  # noqa: PLC0415 - keeps --help fast
     from provider_server.setup import add_schema as add  # noqa: PLC0415 - keeps --help fast
 
-    for path in [add(home, load_schema(path)) for path in schemas]:
+    # All are read before the first is put there.
+    found = [find_schema(schema) for schema in schemas]
+    for path in [add(home, schema) for schema in found]:
         console.stdout.print(str(path), soft_wrap=True, highlight=False, markup=False)
 
 

@@ -30,7 +30,8 @@ def init(  # noqa: PLR0913 - each is an option
     record_bound: Annotated[int, typer.Option(help="Public: there are never more records than this.")] = 1000,
 ) -> None:
     """Make a silo's directory: silo.toml, policy.toml and schema.json, for you to read and change."""
-    from silo_client.setup import find_schema, init_silo  # noqa: PLC0415 - keeps --help fast
+    from llamdex_fl.schema import find_schema  # noqa: PLC0415 - keeps --help fast
+    from silo_client.setup import init_silo  # noqa: PLC0415
 
     config = init_silo(
         home,

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from llamdex_fl.errors import ConfigError, PolicyError, RecordError, SchemaError
 from llamdex_fl.privacy import DataSetId, LaplaceCounts, Ledger, Spending
-from llamdex_fl.schema import load_library_schema
+from llamdex_fl.schema import find_schema, load_library_schema
 from silo_client.cli.main import app
 from silo_client.config import SiloConfig
 from silo_client.policy import load_policy
-from silo_client.setup import check_silo, find_schema, init_silo
+from silo_client.setup import check_silo, init_silo
 
 HEART = load_library_schema("heart")
 HEADER = ",".join([*(feature.name for feature in HEART.features), "heart_disease"])
