@@ -10,6 +10,7 @@
       keyring.json      who is who, signed by the root
       replies/          what each silo gets back after enrolment
       schemas/          schemas of the domains that are served, by digest
+      wordings/         NAME/*.toml, for a schema called NAME whose wording does not come with the project
       registry.sqlite   rounds, uploads, releases, log
       spool/            uploads that are under way
       artefacts/        accepted experts, <sha256>.safetensors
@@ -17,6 +18,7 @@
 """
 
 import re
+import sys
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -30,6 +32,7 @@ __all__ = ["Limits", "ProviderConfig", "load_provider_config"]
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _DOMAIN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9][a-z0-9-]{0,62})*")
 _ADDRESS = re.compile(r"[^\s:]+:\d{1,5}|\[[0-9a-f:]+\]:\d{1,5}")
+_LARGEST_PORT = (1 << 16) - 1
 _KEYS = {"provider", "trust_domain", "address"}
 _OPTIONAL_KEYS = {"base_llm"}
 
@@ -120,6 +123,11 @@ class ProviderConfig:
         return self.home / "schemas"
 
     @property
+    def wordings(self) -> Path:
+        """The directory of the provider's own wordings, a directory a schema."""
+        return self.home / "wordings"
+
+    @property
     def registry(self) -> Path:
         """The registry's database."""
         return self.home / "registry.sqlite"
@@ -147,17 +155,7 @@ def load_provider_config(home: Path) -> ProviderConfig:
         ConfigError: the file is missing, is not TOML, or has a wrong, missing or unknown key.
     """
     path = home / "provider.toml"
-    if not path.is_file():
-        raise ConfigError(
-            f"{home} is not a provider's directory.",
-            expected=f"a file {path}",
-            got="nothing",
-            next_step="make one with: llamdex-provider init",
-        )
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML.", expected="TOML", got=str(error), next_step="mend the file") from error
+    document = _read(home, path)
     limits = _limits(document.pop("limits", {}), path)
     if not _KEYS <= set(document) <= _KEYS | _OPTIONAL_KEYS or not all(
         isinstance(value, str) for value in document.values()
@@ -166,7 +164,27 @@ def load_provider_config(home: Path) -> ProviderConfig:
     for key, pattern in (("provider", _ID), ("trust_domain", _DOMAIN), ("address", _ADDRESS)):
         if not pattern.fullmatch(document[key]):
             raise _wrong(path, f"{key} of the form {pattern.pattern}", document[key])
+    if int(document["address"].rsplit(":", 1)[1]) > _LARGEST_PORT:
+        # gRPC would take it modulo 65536.
+        raise _wrong(path, f"address with a port of at most {_LARGEST_PORT}", document["address"])
     return ProviderConfig(home=home.resolve(), limits=limits, **document)
+
+
+def _read(home: Path, path: Path) -> dict[str, Any]:
+    try:
+        if path.is_file():
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        got = "nothing"
+    except OSError as error:
+        got = error.strerror or type(error).__name__
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML.", expected="TOML", got=str(error), next_step="mend the file") from error
+    raise ConfigError(
+        f"{home} is not a provider's directory.",
+        expected=f"a file {path}",
+        got=got,
+        next_step="make one with: llamdex-provider init",
+    )
 
 
 def _limits(table: Any, path: Path) -> Limits:  # noqa: ANN401 - a TOML value may be anything
@@ -176,7 +194,8 @@ def _limits(table: Any, path: Path) -> Limits:  # noqa: ANN401 - a TOML value ma
     for name, value in table.items():
         if isinstance(value, bool) or not isinstance(value, int | float if known[name] is float else int):
             raise _wrong(path, f"a number for limits.{name}", repr(value))
-        if value <= 0 and name != "agreement":
+        # NaN is refused too, and an integer that is too large for a float.
+        if not abs(value) <= sys.float_info.max or (value <= 0 and name != "agreement"):
             raise _wrong(path, f"a positive number for limits.{name}", repr(value))
     return Limits(**table)
 

@@ -19,7 +19,7 @@ from llamdex_fl.envelope import (
     load_tls_key,
     tls_key_pem,
 )
-from llamdex_fl.errors import KeyringError
+from llamdex_fl.errors import ConfigError, KeyringError
 from provider_server.config import ProviderConfig
 
 __all__ = ["KeyringFile", "ProviderKeys", "load_provider_keys"]
@@ -50,11 +50,19 @@ class ProviderKeys:
 
 def load_provider_keys(config: ProviderConfig, passphrase: Passphrase | None = None) -> ProviderKeys:
     """Read the keys of a provider's home; raises ``ConfigError``."""
+    certificate = config.keys / "tls-certificate.pem"
+    if not certificate.is_file():
+        raise ConfigError(
+            f"There is no certificate {certificate}.",
+            expected="the provider's TLS certificate",
+            got="nothing",
+            next_step="restore it from a backup",
+        )
     return ProviderKeys(
         signer=load_signing_key(config.keys / "signing.pem", passphrase),
         recipient=load_recipient_key(config.keys / "recipient.pem", passphrase),
         tls_key=tls_key_pem(load_tls_key(config.keys / "tls.pem", passphrase)),
-        tls_certificate=(config.keys / "tls-certificate.pem").read_bytes(),
+        tls_certificate=certificate.read_bytes(),
     )
 
 

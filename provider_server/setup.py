@@ -7,7 +7,8 @@ is done over a network: requests and replies are files that people carry and com
 
 import json
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -93,21 +94,43 @@ def init_provider(  # noqa: PLR0913 - each is a line of provider.toml or of the 
             got=str(root_threshold),
             next_step="mend --root-threshold or --root-keys",
         )
+    made = not home.exists()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     lines = {"provider": provider, "trust_domain": trust_domain, "address": address}
-    write_atomically(
-        home / "provider.toml", "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items()).encode()
-    )
+    # Beside, and moved into place when all of it is there: an interrupted start leaves no provider.
+    unfinished = home / ".unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        config = load_provider_config(home)
-    except ConfigError:
-        (home / "provider.toml").unlink()
-        raise
+        unfinished.mkdir(mode=0o700)
+        fingerprint = _make_home(unfinished, lines, root_keys, root_threshold, passphrase)
+        # provider.toml last: with it the directory is a provider's.
+        for path in sorted(unfinished.iterdir(), key=lambda path: path.name == "provider.toml"):
+            path.rename(home / path.name)
+    except ConfigError as error:
+        raise ConfigError(
+            "These values make no provider; nothing was written.",
+            expected=error.expected,
+            got=error.got,
+            next_step="mend the option of llamdex-provider init",
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if made and not any(home.iterdir()):
+            home.rmdir()
+    return fingerprint
+
+
+def _make_home(
+    home: Path, lines: Mapping[str, str], root_keys: int, root_threshold: int, passphrase: Passphrase | None
+) -> str:
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
+    write_atomically(home / "provider.toml", text.encode())
+    config = load_provider_config(home)
     signers = [SigningKey.generate() for _ in range(root_keys)]
     root = _make_root(config, signers, root_threshold, passphrase)
     _make_keyring(config, root, signers, passphrase)
     for directory in (config.schemas, config.replies, config.artefacts, config.spool):
-        directory.mkdir(mode=0o700)
+        directory.mkdir(mode=0o700, exist_ok=True)
     return root.fingerprint()
 
 

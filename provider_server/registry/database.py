@@ -75,11 +75,18 @@ class Database:
         """Open the file, and make its tables if it is new."""
         self._lock = threading.RLock()
         # Python's own transaction handling is off (isolation_level None): each transaction below says what it is.
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30.0)
+        except sqlite3.Error as error:
+            raise _damaged(path) from error
         self._connection.row_factory = sqlite3.Row
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute("PRAGMA foreign_keys = ON")
+        try:
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("PRAGMA foreign_keys = ON")
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise _damaged(path) from error
         with self.transaction():
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
@@ -128,6 +135,15 @@ class Database:
         """The first row of a query."""
         rows = self.rows(sql, values)
         return rows[0] if rows else None
+
+
+def _damaged(path: Path) -> ArtefactError:
+    return ArtefactError(
+        f"The registry {path} cannot be used.",
+        expected="the SQLite database of this provider, which this user may read and write",
+        got="something else",
+        next_step="restore it from a backup: silos hold receipts of what stands in it",
+    )
 
 
 def to_seconds(moment: datetime) -> int:

@@ -8,12 +8,13 @@ import pytest
 
 from llamdex_fl import weights
 from llamdex_fl.envelope import Answer, RefusedError
-from llamdex_fl.errors import ConfigError, InputError, KeyringError
+from llamdex_fl.errors import ArtefactError, ConfigError, InputError, KeyringError
 from llamdex_fl.privacy.guarantee import Guarantee, LaplaceCounts
 from provider_server.config import Limits, load_provider_config
 from provider_server.intake import check_claim
-from provider_server.keys import KeyringFile
+from provider_server.keys import KeyringFile, load_provider_keys
 from provider_server.quarantine import judge
+from provider_server.registry import Registry
 from provider_server.setup import enrol, init_provider, revoke
 from provider_server.transport import identify
 
@@ -131,12 +132,45 @@ def test_behaviour(tmp_path: Path):
         'provider = "p"\ntrust_domain = "d"\naddress = "h:1"\n[limits]\nrpcs = "many"\n',
         'provider = "p"\ntrust_domain = "d"\naddress = "h:1"\n[limits]\nrpcs = 0\n',
         'provider = "p"\ntrust_domain = "d"\naddress = "h:1"\n[limits]\nrpcs = 1.5\n',
+        'provider = "p"\ntrust_domain = "d"\naddress = "h:1"\n[limits]\nsession_seconds = nan\n',
+        'provider = "p"\ntrust_domain = "d"\naddress = "h:1"\n[limits]\nrpcs = 1' + 400 * "0" + "\n",
+        'provider = "p"\ntrust_domain = "d"\naddress = "h:65536"\n',
     ],
 )
 def test_configurations_that_are_refused(text: str, tmp_path: Path):
     (tmp_path / "provider.toml").write_text(text)
     with pytest.raises(ConfigError):
         load_provider_config(tmp_path)
+
+
+def test_an_interrupted_init_leaves_no_provider_and_can_be_given_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    given: dict[str, Any] = {"provider": "p", "trust_domain": "d", "address": "h:1"}
+    (tmp_path / "home").mkdir()
+    with monkeypatch.context() as patched:
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patched.setattr("provider_server.setup.issue_ca", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            init_provider(tmp_path / "home", **given)
+    assert not list((tmp_path / "home").iterdir())
+    (tmp_path / "home/.unfinished/keys").mkdir(parents=True)  # what a kill leaves
+    init_provider(tmp_path / "home", **given)
+    assert not (tmp_path / "home/.unfinished").exists()
+    enrol(tmp_path / "home", [])
+
+
+def test_a_home_with_damaged_parts_is_an_error_with_a_next_step(bench: Bench):
+    config = load_provider_config(bench.home)
+    (config.keys / "tls-certificate.pem").unlink()
+    with pytest.raises(ConfigError, match="no certificate"):
+        load_provider_keys(config)
+    damaged = bench.home / "damaged.sqlite"
+    damaged.write_text("no database", encoding="utf-8")
+    for path in (damaged, bench.home):
+        with pytest.raises(ArtefactError, match="registry"):
+            Registry(path)
 
 
 def test_init_and_enrol_refuse_what_they_must(bench: Bench, tmp_path: Path):
@@ -146,7 +180,7 @@ def test_init_and_enrol_refuse_what_they_must(bench: Bench, tmp_path: Path):
         given: dict[str, Any] = {"provider": "p", "trust_domain": "d", "address": "h:1", **bad}
         with pytest.raises(ConfigError):
             init_provider(tmp_path / "new", **given)
-        assert not (tmp_path / "new" / "provider.toml").exists()
+        assert not (tmp_path / "new").exists()
     before = (bench.home / "keyring.json").read_text()
     (tmp_path / "bad.json").write_text("{}")
     good = tmp_path / "a" / "enrolment-request.json"
