@@ -17,7 +17,7 @@ from llamdex_fl.assembly import AssembledLlamdex, Seat
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
 from llamdex_fl.base_llm.packaged import packaged_encoder
 from llamdex_fl.connectors.injector import Injector, InjectorRecipe, train_injector
-from llamdex_fl.connectors.questions import ordinary_questions, training_wording
+from llamdex_fl.connectors.questions import Wording, load_wording, ordinary_questions, training_wording
 from llamdex_fl.connectors.reader import Reader, ReaderRecipe, train_reader
 from llamdex_fl.errors import ConfigError
 from llamdex_fl.experts import Expert
@@ -81,11 +81,12 @@ def fit_connectors(  # noqa: PLR0913 - the last four are for tests and displays
     reader_recipe = reader_recipe or ReaderRecipe()
     injector_recipe = injector_recipe or InjectorRecipe()
     schemas = provider_schemas(config)
-    key = _key(base, schemas, reader_recipe, injector_recipe)
+    wordings = [_wording(config, schema) for schema in schemas]
+    key = _key(base, wordings, reader_recipe, injector_recipe)
     cached = user_cache_path("llamdex-fl") / "connectors" / key
     trained = fresh or not cached.is_dir()
     if trained:
-        _train(cached, base, schemas, reader_recipe, injector_recipe, on_progress)
+        _train(cached, base, wordings, reader_recipe, injector_recipe, on_progress)
     _replace(config.connectors, cached)
     return trained
 
@@ -112,13 +113,11 @@ def open_assembly(config: ProviderConfig, base: BaseLLM | None = None) -> Assemb
 def _train(  # noqa: PLR0913, PLR0917 - the inputs of one step, all of them needed
     target: Path,
     base: BaseLLM,
-    schemas: Sequence[Schema],
+    wordings: Sequence[Wording],
     reader_recipe: ReaderRecipe,
     injector_recipe: InjectorRecipe,
     on_progress: Progress | None,
 ) -> None:
-    wordings = [training_wording(schema) for schema in schemas]
-
     def told(what: str) -> Callable[[int, int, float], None]:
         return lambda done, total, _: on_progress(what, done, total) if on_progress else None
 
@@ -145,10 +144,18 @@ def _replace(folder: Path, source: Path) -> None:
     scratch.rename(folder)
 
 
-def _key(base: BaseLLM, schemas: Sequence[Schema], reader_recipe: ReaderRecipe, injector_recipe: InjectorRecipe) -> str:
+def _wording(config: ProviderConfig, schema: Schema) -> Wording:
+    """The provider's own wording of a schema, or the one that comes with the project."""
+    own = config.wordings / schema.name
+    return load_wording(schema, own) if own.is_dir() else training_wording(schema)
+
+
+def _key(
+    base: BaseLLM, wordings: Sequence[Wording], reader_recipe: ReaderRecipe, injector_recipe: InjectorRecipe
+) -> str:
     """Names everything that the connectors are made of, the code that makes them included."""
     digest = hashlib.sha256()
-    for text in (base.digest, repr(reader_recipe), repr(injector_recipe), *(schema.digest() for schema in schemas)):
+    for text in (base.digest, repr(reader_recipe), repr(injector_recipe), *map(_wording_key, wordings)):
         digest.update(text.encode() + b"\0")
     with (packaged_encoder() / "model.safetensors").open("rb") as stream:
         digest.update(hashlib.file_digest(stream, "sha256").digest())
@@ -156,3 +163,13 @@ def _key(base: BaseLLM, schemas: Sequence[Schema], reader_recipe: ReaderRecipe, 
     for path in sorted(path for path in code.rglob("*") if path.suffix in {".py", ".toml", ".txt"}):
         digest.update(path.relative_to(code).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def _wording_key(wording: Wording) -> str:
+    """Everything in a wording, in one order: what is a set in it is sorted, for sets differ from process to process."""
+    phrases = [
+        (p.form, p.text, sorted(p.states.items()), sorted(p.numbers), sorted(p.absent), p.counted)
+        for p in wording.phrases
+    ]
+    rest = (wording.subjects, wording.labels, wording.words, wording.counted_nouns, wording.ask, wording.chatter)
+    return repr((wording.schema.digest(), phrases, rest))

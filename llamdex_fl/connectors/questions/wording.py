@@ -82,7 +82,7 @@ def training_wording(schema: Schema) -> Wording:
     if not folder.is_dir():
         raise SchemaError(
             f"There is no wording for the schema {schema.name}.",
-            expected="a folder of TOML files llamdex_fl/connectors/questions/wording/" + schema.name,
+            expected=f"TOML files in the provider's directory, under wordings/{schema.name}",
             got="none",
             next_step="write one as docs/wording.md says",
         )
@@ -91,13 +91,14 @@ def training_wording(schema: Schema) -> Wording:
 
 
 def load_wording(schema: Schema, path: Path) -> Wording:
-    """A wording from one file.
+    """A wording from a file, or from all TOML files of a directory, one an author.
 
     Raises:
-        SchemaError: the file cannot be read, or is not a wording of this schema.
+        SchemaError: a file cannot be read or is not a wording of this schema, or there is none.
     """
+    paths = sorted(path.glob("*.toml")) if path.is_dir() else [path]
     try:
-        text = path.read_text(encoding="utf-8")
+        sources = [(str(one), one.read_text(encoding="utf-8")) for one in paths]
     except (OSError, UnicodeDecodeError) as error:
         raise SchemaError(
             f"The wording {path} cannot be read.",
@@ -105,7 +106,7 @@ def load_wording(schema: Schema, path: Path) -> Wording:
             got=type(error).__name__,
             next_step="mend the path or the file",
         ) from error
-    return _merge(schema, [(str(path), text)])
+    return _merge(schema, sources or [(str(path), "")])
 
 
 def ordinary_questions() -> list[str]:

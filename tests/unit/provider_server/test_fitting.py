@@ -19,7 +19,7 @@ from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
 from llamdex_fl.connectors.injector import Injector, InjectorRecipe
 from llamdex_fl.connectors.reader import Reader, ReaderRecipe
 from llamdex_fl.envelope import SealOrder, Wish, seal
-from llamdex_fl.errors import ArtefactError, ConfigError
+from llamdex_fl.errors import ArtefactError, ConfigError, SchemaError
 from llamdex_fl.experts import THERMOMETER_LINEAR, tensor_shapes
 from llamdex_fl.release import Offer
 from llamdex_fl.schema import Schema, load_library_schema
@@ -273,6 +273,41 @@ def test_a_provider_serves_its_schemas_by_name(tmp_path: Path) -> None:
     (config.schemas / "other.json").write_text(changed, encoding="utf-8")
     with pytest.raises(ConfigError, match="titanic"):
         provider_schemas(config)
+
+
+def test_a_domain_of_the_providers_own_needs_its_wording(  # noqa: PLR0913, PLR0917 - fixtures
+    tmp_path: Path,
+    base: BaseLLM,
+    tiny_encoder: Path,
+    toy_schema: Schema,
+    make_seat: Callable[..., Seat],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(fitting, "packaged_encoder", lambda: tiny_encoder)
+    config = ProviderConfig(home=tmp_path, provider="p", trust_domain="t", address="127.0.0.1:0")
+    config.schemas.mkdir()
+    _write(config, toy_schema)
+
+    def fit() -> bool:
+        return fit_connectors(config, base, reader_recipe=READER, injector_recipe=INJECTOR)
+
+    with pytest.raises(SchemaError, match="wordings/fruit"):
+        fit()
+    own = config.wordings / "fruit"
+    own.mkdir(parents=True)
+    with pytest.raises(SchemaError, match="fruit"):
+        fit()
+    text = (Path(__file__).parents[2] / "fixtures" / "fruit.toml").read_text(encoding="utf-8")
+    (own / "me.toml").write_text(text, encoding="utf-8")
+    assert [fit(), fit()] == [True, False]
+    (own / "me.toml").write_text(text.replace("a red skin", "a ruddy skin"), encoding="utf-8")
+    assert fit() is True, "another wording makes other connectors"
+    (own / "she.toml").write_text(text.replace("a red skin", "a crimson skin"), encoding="utf-8")
+    assert fit() is True, "a second author's too"
+    assembly = open_assembly(config, base)
+    assembly.seat("fruit", make_seat(toy_schema, "orchard"))
+    assert assembly.answer("A red fruit of 51 grams. Ripe?", max_new_tokens=2).text is not None
 
 
 def _write(config: ProviderConfig, schema: Schema) -> None:
