@@ -108,6 +108,7 @@ class SiloWorker:
         release = training.train(schema, data, authorisation, Ledger(self._config.ledger))
         guarantee = guarantee_to_text(release.guarantee)
         # On disk before the first byte leaves: from here on a crash resumes the upload and never trains again.
+        uplink.keep(release, offer, self._config)
         self._jobs.trained(offer.challenge, guarantee)
         receipt = uplink.upload(release, offer, self._config, deadline_s=self._upload_deadline_s)
         return self._finish(offer, receipt, guarantee)

@@ -39,10 +39,10 @@ class InjectorRecipe:
     """
 
     questions: int = 32
-    steps: int = 120
+    steps: int = 180
     outcome_batch: int = 16
     sentence_batch: int = 6
-    rate: float = 2e-3
+    rate: float = 5e-3
     seed: int = 0
 
 

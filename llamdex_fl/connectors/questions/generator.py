@@ -297,7 +297,7 @@ class QuestionGenerator:
         """A count as a list of nouns that sum to it: "two sisters and a brother"."""
         singular, plural = self._wording.counted_nouns[name]
         # A plural that several nouns share is a fallback for a noun of which there can be one ("mother").
-        several = [plural.count(word) == 1 for word in plural]
+        several = [plural.count(word) == 1 and " or " not in word for word in plural]
         left, parts, used = int(_as_float(value)), list[str](), set[int]()
         while left:
             free = [i for i in range(len(singular)) if i not in used]
