@@ -190,16 +190,19 @@ def parse_schema(text: str, *, source: str = "schema") -> Schema:
     reader = _Reader(source)
     top = reader.mapping(document, "schema", {"name", "title", "question", "features", "target"}, {"silo_column"})
     features = tuple(reader.feature(entry) for entry in reader.sequence(top["features"], "features"))
-    names = [feature.name for feature in features]
-    if len(set(names)) != len(names) or not names:
-        raise reader.wrong("features", "at least one, each with a name of its own", ", ".join(names) or "none")
+    target = reader.target(top["target"])
+    silo_column = reader.text(top["silo_column"], "silo_column") if "silo_column" in top else None
+    columns = [*(feature.name for feature in features), target.name, *([silo_column] if silo_column else [])]
+    if len(set(columns)) != len(columns) or not features:
+        expected = "at least one, and every column with a name of its own, the target's included"
+        raise reader.wrong("features", expected, ", ".join(columns))
     return Schema(
         name=reader.name(top["name"]),
         title=reader.text(top["title"], "title"),
         question=reader.text(top["question"], "question"),
         features=features,
-        target=reader.target(top["target"]),
-        silo_column=reader.text(top["silo_column"], "silo_column") if "silo_column" in top else None,
+        target=target,
+        silo_column=silo_column,
     )
 
 
@@ -242,9 +245,10 @@ class _Reader:
         return value
 
     def text(self, value: Any, place: str) -> str:  # noqa: ANN401 - a JSON value may be anything
-        # A lone surrogate passes json.loads and has no UTF-8 form, so no digest.
-        if not isinstance(value, str) or not value.strip() or any("\ud800" <= c <= "\udfff" for c in value):
-            raise self.wrong(place, "a text", repr(value))
+        # A lone surrogate passes json.loads and has no UTF-8 form, so no digest; cells are read without outer blanks.
+        lone = isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value)
+        if not isinstance(value, str) or not value or value != value.strip() or lone:
+            raise self.wrong(place, "a text without blanks around it", repr(value))
         return value
 
     def name(self, value: Any) -> str:  # noqa: ANN401 - a JSON value may be anything

@@ -154,8 +154,9 @@ class _Collector:
             self._joint(self._table(entry, "joint", {"form", "text", "states", "absent"}))
         for place, collected in (("ask", self._ask), ("chatter", self._chatter)):
             entry = self._table(top.get(place, {}), place, set(collected))
+            allowed = _PERSON_SLOTS | (_CHATTER_SLOTS if place == "chatter" else set())
             for kind, texts in collected.items():
-                texts.extend(self._texts(entry, kind))
+                texts.extend(self._texts(entry, kind, allowed))
 
     def wording(self) -> Wording:
         if not self._subjects or not self._ask["sentence"] or not self._ask["short"]:
@@ -191,10 +192,16 @@ class _Collector:
             raise self._wrong(key, "a list", repr(value))
         return value
 
-    def _texts(self, entry: Mapping[str, Any], key: str) -> list[str]:
+    def _texts(self, entry: Mapping[str, Any], key: str, slots: set[str] | None = None) -> list[str]:
+        """The texts under a key; ``slots`` are those that they may hold, None leaves that to ``_phrase``."""
         texts = self._list(entry, key)
         if not all(isinstance(text, str) and text.strip() for text in texts):
             raise self._wrong(key, "a list of texts", repr(texts)[:80])
+        for text in texts if slots is not None else ():
+            if not set(_SLOT.findall(text)) <= (slots or set()):
+                raise self._wrong(
+                    f"{key}: {text!r}", f"no slots but {', '.join(sorted(slots or set())) or 'none'}", text
+                )
         return texts
 
     def _value(self, name: str, value: Any) -> Value:  # noqa: ANN401 - a TOML value may be anything
@@ -215,7 +222,7 @@ class _Collector:
         for kind in kinds:
             self._subjects += [
                 Subject(kind=kind, text=text, pronoun=entry["pronoun"], states=states, when=when)
-                for text in self._texts(entry, kind)
+                for text in self._texts(entry, kind, set())
             ]
 
     def _states(self, entry: Mapping[str, Any]) -> dict[str, Value]:
@@ -230,7 +237,7 @@ class _Collector:
         return float(value[0]), float(value[1])
 
     def _feature(self, feature: Feature, entry: Mapping[str, Any]) -> None:
-        self._labels[feature.name] += self._texts(entry, "label")
+        self._labels[feature.name] += self._texts(entry, "label", set())
         absent = self._table(entry.get("absent", {}), "absent", set(FORMS))
         for form in FORMS:
             self._phrases += [self._phrase(form, text, feature=feature) for text in self._texts(entry, form)]
@@ -243,7 +250,7 @@ class _Collector:
                     self._phrase(form, text, states={feature.name: value}) for text in self._texts(texts, form)
                 ]
             if feature.is_category:
-                self._words.setdefault((feature.name, written), []).extend(self._texts(texts, "word"))
+                self._words.setdefault((feature.name, written), []).extend(self._texts(texts, "word", set()))
         if "counted" in entry:
             self._counting(feature, self._table(entry["counted"], "counted", {*FORMS, "singular", "plural"}))
 
