@@ -67,7 +67,7 @@ class WordingContract:
         assert all(self.wording.ask[kind] for kind in ("sentence", "short", "front"))
         assert all(self.wording.chatter[kind] for kind in ("opener", "aside", "closer"))
         for text in (text for texts in self.wording.ask.values() for text in texts):
-            assert set(_SLOT.findall(text)) <= _PERSON | {"n", "name"}, text
+            assert set(_SLOT.findall(text)) <= _PERSON, text
         for text in (text for texts in self.wording.chatter.values() for text in texts):
             assert set(_SLOT.findall(text)) <= _PERSON | {"n", "name"}, text
 

@@ -50,6 +50,10 @@ _WRONG = {
     ),
     "a table where a list belongs": _with("[feature.colour.label]\na = 1")
     and _without('label = ["colour"]', "label = 5"),
+    "a chatter slot in a question": _without("Is {he} ripe?", "Is {he} ripe after {n} days?"),
+    "an unknown slot in chatter": _without("it took {n} days", "it took {days} days"),
+    "a slot in a subject": _without('"pear"', '"{n} pears"'),
+    "a slot in a label": _without('label = ["colour"]', 'label = ["{v}"]'),
     "no subject": _without('[[subject]]\nnoun = ["fruit", "apple", "pear"]\npronoun = "it"\nstates = {}'),
     "no question": _without('sentence = ["Is {he} ripe?"]'),
     "an unknown key": _with('[greeting]\ntext = ["Hello"]'),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from llamdex_fl.errors import SchemaError
 from llamdex_fl.schema import Feature, library_names, load_library_schema, load_schema, parse_schema
 
-_TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(str.strip)
+_TEXT = st.text(st.characters(codec="utf-8"), max_size=12).map(str.strip).filter(bool)
 _NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}", fullmatch=True)
 _NUMBER = st.floats(-1e300, 1e300) | st.integers(-(2**70), 2**70) | st.integers(-1000, 1000)
 
@@ -44,18 +44,21 @@ def _features(draw: st.DrawFn) -> list[dict[str, Any]]:
 @st.composite
 def schema_documents(draw: st.DrawFn) -> dict[str, Any]:
     labels = draw(_texts(2))
+    features = draw(_features())
+    free = _TEXT.filter(lambda text: text not in {feature["name"] for feature in features})
+    own, silo_column = draw(st.lists(free, min_size=2, max_size=2, unique=True))
     several = st.lists(_TEXT, min_size=len(labels), max_size=len(labels), unique=True)
-    target: dict[str, Any] = {"name": draw(_TEXT), "labels": labels, "answers": draw(several)}
+    target: dict[str, Any] = {"name": own, "labels": labels, "answers": draw(several)}
     if draw(st.booleans()):
         target["sentences"] = draw(several)
     document = {
         "name": draw(_NAME),
         "title": draw(_TEXT),
         "question": draw(_TEXT),
-        "features": draw(_features()),
+        "features": features,
         "target": target,
     }
-    return document | ({"silo_column": draw(_TEXT)} if draw(st.booleans()) else {})
+    return document | ({"silo_column": silo_column} if draw(st.booleans()) else {})
 
 
 def _shuffled(value: Any, rng: random.Random) -> Any:  # noqa: ANN401 - JSON
@@ -130,6 +133,9 @@ _WRONG = {
     "text for a number": _set("features", 1, "range", to=["0", "1"]),
     "one bound": _set("features", 1, "range", to=[0]),
     "an integer range without an integer": _set("features", 1, "range", to=[0.2, 0.8]),
+    "a target with a feature's name": _set("target", "name", to="weight"),
+    "a silo column with a feature's name": _set("silo_column", to="weight"),
+    "a category with a blank before it": _set("features", 0, "categories", to=[" red", "green"]),
     "a blank title": _set("title", to="  "),
     "a title that has no UTF-8 form": _set("title", to="\ud800"),
     "a name that is a path": _set("name", to="../fruit"),
