@@ -97,8 +97,9 @@ def open_assembly(config: ProviderConfig, base: BaseLLM | None = None) -> Assemb
     Raises:
         ArtefactError: the connectors are missing or for another base LLM.
     """
-    base = base or load_base_llm(config.base_llm)
+    # First what takes a moment to find missing, then the LLM, which takes seconds to load.
     reader = Reader.load(config.connectors)
+    base = base or load_base_llm(config.base_llm)
     assembly = AssembledLlamdex(base, reader, Injector.load(config.connectors, base_digest=base.digest))
     with Registry(config.registry) as registry:
         for schema in reader.schemas.values():

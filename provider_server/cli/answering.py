@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llamdex_fl import console
+from llamdex_fl.errors import QuestionError
 from provider_server.cli.main import app
 
 if TYPE_CHECKING:
@@ -61,9 +62,13 @@ def ask(
 ) -> None:
     """Answer a question: the LLM's words, the probability, which experts spoke, and the facts that were read."""
     from provider_server.config import load_provider_config  # noqa: PLC0415 - torch, not for --help
-    from provider_server.fitting import open_assembly  # noqa: PLC0415
 
-    answer = open_assembly(load_provider_config(_found(home))).answer(question, asker=asker)
+    config = load_provider_config(_found(home))
+    if not question.strip():
+        raise QuestionError("The question is empty.", expected="a question", got="no words", next_step="ask something")
+    from provider_server.fitting import open_assembly  # noqa: PLC0415 - torch, not for --help
+
+    answer = open_assembly(config).answer(question, asker=asker)
     if as_json:
         console.print_json(
             {
@@ -89,9 +94,13 @@ def evaluate_questions(
     """Measure the assembly on questions whose records and outcomes are known."""
     from llamdex_fl.assembly import evaluate, read_questions  # noqa: PLC0415 - torch, not for --help
     from provider_server.config import load_provider_config  # noqa: PLC0415
-    from provider_server.fitting import open_assembly  # noqa: PLC0415
+    from provider_server.fitting import open_assembly, provider_schemas  # noqa: PLC0415
 
-    assembly = open_assembly(load_provider_config(_found(home)))
+    config = load_provider_config(_found(home))
+    # Read before the LLM is loaded: a wrong line is told at once.
+    read_questions(questions, {schema.name: schema for schema in provider_schemas(config)})
+    assembly = open_assembly(config)
+    # Again, with the schemas that the connectors know: one may have been added since they were trained.
     asked = read_questions(questions, assembly.reader.schemas)
     with console.progress() as shown:
         task = shown.add_task("questions", total=None)

@@ -47,3 +47,20 @@ def test_a_home_that_is_none_is_said_to_be_none(
     code, out, err = run(capsys, command, tmp_path / "none", "--json")
     assert (code, out) == (2, "")
     assert json.loads(err)["next_step"] == "make one with: llamdex-provider init"
+
+
+def test_what_is_missing_is_told_before_the_llm_is_loaded(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("provider_server.fitting.load_base_llm", load)
+    assert run(capsys, "add-schema", home, "heart")[0] == 0
+    for arguments, code, error in (
+        (["ask", " "], 2, "QuestionError"),
+        (["ask", "Is he ill?"], 1, "ArtefactError"),
+        (["eval", "--questions", "nothere.jsonl"], 2, "QuestionError"),
+    ):
+        got, out, err = run(capsys, *arguments, "--home", home, "--json")
+        assert (got, out, json.loads(err)["error"]) == (code, "", error)
