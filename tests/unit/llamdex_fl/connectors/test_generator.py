@@ -49,8 +49,8 @@ def test_a_hash_seed_changes_no_question() -> None:
         "import random, hashlib\n"
         "from llamdex_fl.connectors.questions import QuestionGenerator, training_wording\n"
         "from llamdex_fl.schema import load_library_schema\n"
-        "generator, rng = QuestionGenerator(training_wording(load_library_schema('titanic'))), random.Random(1)\n"
-        "print(hashlib.sha256(repr([generator.sample(rng) for _ in range(100)]).encode()).hexdigest())\n"
+        "generator, rng = QuestionGenerator(training_wording(load_library_schema('heart'))), random.Random(1)\n"
+        "print(hashlib.sha256(repr([generator.sample(rng) for _ in range(250)]).encode()).hexdigest())\n"
     )
     said = [
         subprocess.run(

@@ -105,6 +105,16 @@ def test_right_choices_are_those_at_the_place_that_says_it(untrained: Reader, to
     assert chosen == [[[((0, 3), 0)], [0]], [["absent"], ["absent"]]]
 
 
+def test_another_number_within_the_words_that_say_it_is_not_right(untrained: Reader, toy_schema: Schema) -> None:
+    # As in "two boxes and 51 grams": what says the feature may hold a number that is not its value.
+    text = "in 22 boxes 51"
+    said = Question(text, {"colour": None, "weight": 51.0}, {"weight": [(0, len(text))]})
+    batch = untrained.batch([text])
+    like_BFO = untrained.network.read(untrained.encode(batch), "fruit", untrained.allowed(batch, toy_schema))
+    right_BFO = _right(untrained, batch, [0], [said], "fruit", like_BFO)
+    assert right_BFO[0, 1].nonzero().flatten().tolist() == [1]
+
+
 def test_the_loss_is_what_pointing_and_routing_cost(untrained: Reader, toy_schema: Schema) -> None:
     text = "red 51 and 51 no green"
     said = Question(text, {"colour": "red", "weight": None}, {"colour": [(0, 3)]})
