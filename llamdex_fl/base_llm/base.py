@@ -14,6 +14,7 @@ from transformers.utils import cached_file
 
 from llamdex_fl.base_llm.names import PACKAGED_MODEL
 from llamdex_fl.base_llm.packaged import packaged_llm
+from llamdex_fl.base_llm.quiet import quiet_loading
 from llamdex_fl.errors import ArtefactError
 
 __all__ = ["BaseLLM", "Prompt", "base_llm_digest", "load_base_llm"]
@@ -95,7 +96,8 @@ def load_base_llm(source: str = PACKAGED_MODEL, *, dtype: torch.dtype = torch.fl
     """
     path = _folder(source)
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
+        with quiet_loading():
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, SafetensorError) as error:
         raise _not_loaded(source, error) from error

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from platformdirs import user_cache_path
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from llamdex_fl.base_llm.names import PACKAGED_MODEL
+from llamdex_fl.base_llm.quiet import quiet_loading
 from llamdex_fl.errors import ArtefactError
 
 __all__ = ["packaged_encoder", "packaged_llm"]
@@ -54,9 +54,9 @@ def _package_folder(module: str, requirement: str) -> Path:
 def _dequantise(gguf: Path, target: Path) -> None:
     """Write a plain float32 copy; another process that does the same at once does no harm."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    transformers_logging.disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    with quiet_loading():
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     # The weights are plain float32 by now, but transformers still calls the model quantised and refuses to save it.
     model.hf_quantizer = None
     model.is_quantized = False
@@ -64,8 +64,9 @@ def _dequantise(gguf: Path, target: Path) -> None:
         del model.config.quantization_config
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{PACKAGED_MODEL}-"))
     try:
-        model.save_pretrained(scratch)
-        tokenizer.save_pretrained(scratch)
+        with quiet_loading():
+            model.save_pretrained(scratch)
+            tokenizer.save_pretrained(scratch)
         if not target.exists():
             scratch.rename(target)
     finally:
