@@ -77,7 +77,7 @@ def train_injector(
         base: the frozen LLM.
         wordings: one a schema; more schemas make it more general.
         recipe: how to train.
-        on_step: told (steps done, steps in all, loss) after each step; negative steps are questions being cached.
+        on_step: told (steps done, steps in all, loss) after each step.
     """
     recipe = recipe or InjectorRecipe()
     rng = random.Random(recipe.seed)  # noqa: S311 - questions, not keys
@@ -154,7 +154,7 @@ def _joined_prefixes(prefixes: Sequence[_Prefix]) -> tuple[DynamicCache, Tensor]
     return cache, mask_BT.to(keys.device)
 
 
-def _loss(  # noqa: PLR0913 - the parts of one training step
+def _loss(  # noqa: PLR0913, PLR0917 - the parts of one training step
     base: BaseLLM,
     injector: Injector,
     domain: _Domain,

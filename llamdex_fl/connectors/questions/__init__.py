@@ -5,7 +5,9 @@ records inside the schema's public bounds and says them in that wording. Held-ou
 outside this package, so that nothing here can train on them.
 """
 
-from llamdex_fl.connectors.questions.generator import Question, QuestionGenerator, sample_record
+from llamdex_fl.connectors.questions.generator import QuestionGenerator
+from llamdex_fl.connectors.questions.question import Question
+from llamdex_fl.connectors.questions.records import sample_record
 from llamdex_fl.connectors.questions.wording import Wording, load_wording, ordinary_questions, training_wording
 
 __all__ = [

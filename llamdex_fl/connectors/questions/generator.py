@@ -1,106 +1,28 @@
 """Says a record in a wording, in many registers, and knows which words came to say which feature.
 
-What says a feature is carried through the composition between private-use characters, so that case changes, typos
-and joins move its span along; they are taken out at the very end.
+``question.py`` keeps account of the words, ``person.py`` speaks of the subject, ``records.py`` makes records up.
 """
 
-import math
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 from llamdex_fl.connectors.numbers import find_numbers, write_number
+from llamdex_fl.connectors.questions.grammar import article, capital, joined, listing
+from llamdex_fl.connectors.questions.person import Person
+from llamdex_fl.connectors.questions.question import CLOSE, OPEN, Question, legible, unmarked
+from llamdex_fl.connectors.questions.records import sample_record
 from llamdex_fl.connectors.questions.wording import Form, Phrase, Subject, Wording
 from llamdex_fl.errors import SchemaError
-from llamdex_fl.schema import Feature, Schema, Value
+from llamdex_fl.schema import Value
 
-__all__ = ["Question", "QuestionGenerator", "sample_record"]
+__all__ = ["QuestionGenerator"]
 
-# Marks nest: a phrase that says something may hold a number that says something else.
-_OPEN, _CLOSE = 0xE000, "\uf8ff"
-_MARK = re.compile(r"[\ue000-\uf8ff]")
 _COUNT_WORDS = ("no", "a", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_VERBS = {
-    "he": {"has": "has", "is": "is", "was": "was", "does": "does"},
-    "they": {"has": "have", "is": "are", "was": "were", "does": "do"},
-    "I": {"has": "have", "is": "am", "was": "was", "does": "do"},
-}
-_PRONOUNS = {
-    "he": ("he", "him", "his"),
-    "she": ("she", "her", "her"),
-    "they": ("they", "them", "their"),
-    "it": ("it", "it", "its"),
-    "I": ("I", "me", "my"),
-}
 _SURNAMES = ("Okafor", "Lindqvist", "Moreau", "Hughes", "Petrov", "Tanaka", "Silva", "Novak", "Byrne", "Haddad")
 _PROSE, _LETTER, _NOTES, _BULLETS, _PAIRS = "prose", "letter", "notes", "bullets", "pairs"
 _TRIES = 20  # one in ten thousand fails the first
 _REGISTERS = (_PROSE, _PROSE, _PROSE, _LETTER, _LETTER, _NOTES, _NOTES, _BULLETS, _PAIRS)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question about one record.
-
-    Attributes:
-        text: as a person would write it.
-        features: what the text says; None where it does not.
-        spans: for each feature that is said, the character spans of the words that say it.
-    """
-
-    text: str
-    features: Mapping[str, Value]
-    spans: Mapping[str, Sequence[tuple[int, int]]]
-
-
-def sample_record(schema: Schema, rng: random.Random) -> dict[str, Value]:
-    """A record inside the public bounds, some features absent. It follows no private data."""
-    missing = rng.choice([0.0, 0.1, 0.2, 0.35])
-    return {
-        feature.name: None if rng.random() < missing else _sample_value(feature, rng) for feature in schema.features
-    }
-
-
-def _sample_value(feature: Feature, rng: random.Random) -> Value:
-    if feature.is_category:
-        return rng.choice(feature.categories)
-    low, high = feature.low_high()
-    if low <= 0 <= high and rng.random() < 0.2:  # noqa: PLR2004 - "none" is a common thing to say
-        return 0.0
-    # Small counts: small values are the common ones.
-    spread = rng.choice([0.25, 0.5, 1.0] if high - low <= 12 else [0.1, 0.4, 1.0, 1.0])  # noqa: PLR2004
-    value = low + (high - low) * spread * rng.random() if low >= 0 else rng.uniform(low, high)
-    if feature.kind == "integer" or rng.random() < 0.25:  # noqa: PLR2004 - whole numbers are common
-        whole = min(max(round(value), math.ceil(low)), math.floor(high))
-        value = whole if low <= whole <= high else value
-        return float(value)
-    return min(max(round(value, 1 if high - low < 200 and rng.random() < 0.8 else 2), low), high)  # noqa: PLR2004
-
-
-@dataclass(frozen=True, slots=True)
-class _Person:
-    """How this question speaks of its subject."""
-
-    subject: Subject
-    pronoun: str
-    definite: str
-    mark: str
-
-    def pronouns(self) -> tuple[str, ...]:
-        """Subject, object and possessive pronoun; he and she say what the subject's noun says."""
-        words = _PRONOUNS[self.pronoun]
-        return tuple(f"{self.mark}{word}{_CLOSE}" for word in words) if self.pronoun in {"he", "she"} else words
-
-    def fill(self, text: str, rng: random.Random) -> str:
-        """Resolve the person slots of a phrase, verbs agreeing with what stands for the subject."""
-        he, him, his = self.pronouns()
-        verbs = _VERBS.get(self.pronoun, _VERBS["he"])
-        if self.pronoun != "I" and "{he}" in text and rng.random() < 0.25:  # noqa: PLR2004 - the noun now and then
-            he, verbs = self.definite, _VERBS["he"]
-        for slot, word in {"he": he, "him": him, "his": his, **verbs}.items():
-            text = text.replace("{" + slot + "}", word)
-        return text
 
 
 class QuestionGenerator:
@@ -134,7 +56,7 @@ class QuestionGenerator:
         """
         record = {name: float(v) if isinstance(v, int) else v for name, v in record.items()}
         for _ in range(_TRIES):
-            if _legible(question := self._composed(record, rng)):
+            if legible(question := self._composed(record, rng)):
                 return question
         raise SchemaError(
             f"The wording of {self._wording.schema.name} cannot say a record so that its numbers can be read.",
@@ -152,11 +74,11 @@ class QuestionGenerator:
             text = self._prose(record, person, remaining, intro, rng, letter=register == _LETTER)
         else:
             text = self._listed(record, person, remaining, intro, rng, register)
-        return self._finish(self._with_noise(text, rng), record)
+        return unmarked(self._with_noise(text, rng), list(self._order), record)
 
     # -- subject and introduction ------------------------------------------------------------------------------
 
-    def _person(self, record: Mapping[str, Value], rng: random.Random, *, short: bool) -> _Person:
+    def _person(self, record: Mapping[str, Value], rng: random.Random, *, short: bool) -> Person:
         def fits(subject: Subject) -> bool:
             if any(record.get(name) != value for name, value in subject.states.items()):
                 return False
@@ -184,11 +106,11 @@ class QuestionGenerator:
             pronoun = "I"
         mark = self._marks(subject.states)
         if subject.states:
-            definite = mark + definite + _CLOSE * len(mark)
-        return _Person(subject, pronoun, definite, mark[:1])
+            definite = mark + definite + CLOSE * len(mark)
+        return Person(subject, pronoun, definite, mark[:1])
 
     def _intro(
-        self, record: Mapping[str, Value], person: _Person, remaining: set[str], rng: random.Random, register: str
+        self, record: Mapping[str, Value], person: Person, remaining: set[str], rng: random.Random, register: str
     ) -> str:
         """Words that bring the subject in, the age with it where the schema has one; takes what it says off."""
         subject = person.subject
@@ -204,7 +126,7 @@ class QuestionGenerator:
                 return rng.choice([f"I am {said}", f"I'm {said}", f"I am {said} years old", f"{said} years old here"])
             return ""
         mark = self._marks(subject.states)
-        noun = mark + subject.text + _CLOSE * len(mark)
+        noun = mark + subject.text + CLOSE * len(mark)
         if register in {_PROSE, _LETTER}:
             return self._spoken_intro(noun, said, rng, relation=subject.kind == "relation")
         if not with_age:
@@ -218,15 +140,15 @@ class QuestionGenerator:
 
     @staticmethod
     def _spoken_intro(noun: str, said: str, rng: random.Random, *, relation: bool) -> str:
-        one = f"my {noun}" if relation else rng.choice([f"{_article(noun)} {noun}", f"this {noun}", f"the {noun}"])
+        one = f"my {noun}" if relation else rng.choice([f"{article(noun)} {noun}", f"this {noun}", f"the {noun}"])
         if not said:
             return one
         forms = [f"{one}, aged {said}", f"{one}, {said} years old", f"{one}, {said},", f"{one}, who is {said},"]
         if relation:
             forms += [f"{one} ({said})", f"my {said}-year-old {noun}"]
         else:
-            article = rng.choice(["a", "this", "the"])
-            forms += [f"{article} {said}-year-old {noun}", f"{article} {said} year old {noun}", f"{one} of {said}"] * 2
+            lead = rng.choice(["a", "this", "the"])
+            forms += [f"{lead} {said}-year-old {noun}", f"{lead} {said} year old {noun}", f"{one} of {said}"] * 2
         return rng.choice(forms)
 
     # -- choosing phrases --------------------------------------------------------------------------------------
@@ -273,7 +195,7 @@ class QuestionGenerator:
             raise AssertionError(f"the wording says nothing about {name} = {value}")
         return rng.choices(pool, weights)[0]
 
-    def _say(self, phrase: Phrase, record: Mapping[str, Value], person: _Person, rng: random.Random) -> str:
+    def _say(self, phrase: Phrase, record: Mapping[str, Value], person: Person, rng: random.Random) -> str:
         text = person.fill(phrase.text, rng)
         for name in sorted(phrase.numbers):  # a set's order changes from process to process
             # "{v}mm" and "\u00a3{v}" want digits: number words would run into the letters.
@@ -284,14 +206,14 @@ class QuestionGenerator:
         if phrase.counted:
             text = text.replace("{counted}", self._counted(phrase.counted, record[phrase.counted], rng))
         marks = self._marks(phrase.covers() - phrase.numbers)
-        return marks + text + _CLOSE * len(marks)
+        return marks + text + CLOSE * len(marks)
 
     def _marks(self, names: Iterable[str]) -> str:
         """Opening marks of these features, in the schema's order."""
-        return "".join(chr(_OPEN + self._order[name]) for name in sorted(names, key=self._order.__getitem__))
+        return "".join(chr(OPEN + self._order[name]) for name in sorted(names, key=self._order.__getitem__))
 
     def _number(self, name: str, value: float, rng: random.Random, *, worded: float = 0.2) -> str:
-        return chr(_OPEN + self._order[name]) + write_number(value, rng, worded=worded) + _CLOSE
+        return chr(OPEN + self._order[name]) + write_number(value, rng, worded=worded) + CLOSE
 
     def _counted(self, name: str, value: Value, rng: random.Random) -> str:
         """A count as a list of nouns that sum to it: "two sisters and a brother"."""
@@ -306,8 +228,8 @@ class QuestionGenerator:
             index = rng.choice((free if count == 1 else many) or range(len(singular)))
             used.add(index)
             if count == 1:
-                article = rng.choice([_article(singular[index]), "one", "1"])
-                parts.append(f"{article} {singular[index]}")
+                one = rng.choice([article(singular[index]), "one", "1"])
+                parts.append(f"{one} {singular[index]}")
             else:
                 word = str(count) if rng.random() < 0.3 else _COUNT_WORDS[count]  # noqa: PLR2004
                 parts.append(f"{word} {plural[index]}")
@@ -319,7 +241,7 @@ class QuestionGenerator:
     def _prose(  # noqa: PLR0913 - one step of ask(), with what the steps before it made
         self,
         record: Mapping[str, Value],
-        person: _Person,
+        person: Person,
         remaining: set[str],
         intro: str,
         rng: random.Random,
@@ -338,36 +260,36 @@ class QuestionGenerator:
             lead = rng.choice(["{}", "This is about {}", "I am asking about {}", "We have {} here", "Consider {}"])
             if nouns and rng.random() < 0.6:  # noqa: PLR2004 - "a man of 51 with a cholesterol of 220"
                 take = rng.randint(1, len(nouns))
-                lead += " with " + _listing(nouns[:take], rng)
+                lead += " with " + listing(nouns[:take], rng)
                 nouns = nouns[take:]
             elif lead == "{}":
                 lead = "This is about {}"
             sentences.append(lead.format(intro).replace(",,", ","))
-        has = _VERBS.get(person.pronoun, _VERBS["he"])["has"]
+        has = person.verbs()["has"]
         while nouns:
             take = rng.randint(1, min(4, len(nouns)))
             verb = rng.choice([f"{person.pronouns()[0]} {has}", "there is", "the notes show", "we know of"])
-            sentences.append(f"{verb} {_listing(nouns[:take], rng)}")
+            sentences.append(f"{verb} {listing(nouns[:take], rng)}")
             nouns = nouns[take:]
         while clauses:
             take = min(len(clauses), rng.choice([1, 1, 2, 2, 3]))
-            sentences.append(_joined(clauses[:take], rng))
+            sentences.append(joined(clauses[:take], rng))
             clauses = clauses[take:]
         head, tail = sentences[:1], sentences[1:]
         rng.shuffle(tail)
         chat = self._wording.chatter
         for _ in range(rng.choice([0, 0, 1, 2]) if letter else rng.choice([0, 0, 0, 1])):
             tail.insert(rng.randint(0, len(tail)), self._chatter(rng.choice(chat["aside"]), person, rng))
-        text = " ".join(_capital(s) + "." for s in head + tail)
+        text = " ".join(capital(s) + "." for s in head + tail)
         opener = rng.choice(chat["opener"]) if letter and chat["opener"] else ""
         closer = rng.choice(chat["closer"]) if letter and chat["closer"] and rng.random() < 0.4 else ""  # noqa: PLR2004
         return self._with_ask(text, person, rng, opener=opener, closer=closer)
 
-    def _with_ask(self, text: str, person: _Person, rng: random.Random, *, opener: str, closer: str) -> str:
-        ask = _capital(person.fill(rng.choice(self._wording.ask["sentence"]), rng))
+    def _with_ask(self, text: str, person: Person, rng: random.Random, *, opener: str, closer: str) -> str:
+        ask = capital(person.fill(rng.choice(self._wording.ask["sentence"]), rng))
         front = self._wording.ask["front"]
         if front and rng.random() < 0.15:  # noqa: PLR2004
-            text = f"{_capital(person.fill(rng.choice(front), rng))} {text}"
+            text = f"{capital(person.fill(rng.choice(front), rng))} {text}"
             parts = [text, ask] if rng.random() < 0.6 else [text]  # noqa: PLR2004
         else:
             parts = [ask, text] if rng.random() < 0.2 else [text, ask]  # noqa: PLR2004
@@ -377,7 +299,7 @@ class QuestionGenerator:
     def _listed(  # noqa: PLR0913, PLR0917 - one step of ask(), with what the steps before it made
         self,
         record: Mapping[str, Value],
-        person: _Person,
+        person: Person,
         remaining: set[str],
         intro: str,
         rng: random.Random,
@@ -401,11 +323,11 @@ class QuestionGenerator:
         ask = person.fill(rng.choice(self._wording.ask[rng.choice(["short", "short", "sentence"])]), rng)
         if register == _NOTES:
             mark = rng.choice([", ", ", ", "; ", ". ", " - ", " / "])
-            body = mark.join(_capital(item) if mark == ". " else item for item in items)
+            body = mark.join(capital(item) if mark == ". " else item for item in items)
             body += rng.choice([". ", ", ", " - "])
             return f"{body}{ask}" if rng.random() < 0.8 else f"{ask} {body.rstrip(' ,-.')}."  # noqa: PLR2004
         bullet = rng.choice(["- ", "* ", "", "\u2022 "])
-        lines = [bullet + (_capital(item) if rng.random() < 0.3 else item) for item in items]  # noqa: PLR2004
+        lines = [bullet + (capital(item) if rng.random() < 0.3 else item) for item in items]  # noqa: PLR2004
         glue = "\n" if bullet or rng.random() < 0.6 else "; "  # noqa: PLR2004
         return glue.join([*lines, ask] if rng.random() < 0.8 else [ask, *lines])  # noqa: PLR2004
 
@@ -416,13 +338,13 @@ class QuestionGenerator:
         glue = rng.choice([": ", ": ", " = ", " - "])
         if isinstance(value, str):
             words = self._wording.words.get((name, value), ())
-            return f"{self._marks([name])}{rng.choice(labels)}{glue}{rng.choice(words or (value,))}{_CLOSE}"
+            return f"{self._marks([name])}{rng.choice(labels)}{glue}{rng.choice(words or (value,))}{CLOSE}"
         feature = self._wording.schema.feature(name)
         unit = f" {feature.unit}" if feature.unit and rng.random() < 0.3 else ""  # noqa: PLR2004
         return f"{rng.choice(labels)}{glue}{self._number(name, _as_float(value), rng)}{unit}"
 
     @staticmethod
-    def _chatter(text: str, person: _Person, rng: random.Random) -> str:
+    def _chatter(text: str, person: Person, rng: random.Random) -> str:
         text = person.fill(text, rng).replace("{name}", rng.choice(_SURNAMES))
         while "{n}" in text:
             text = text.replace("{n}", str(rng.choice([rng.randint(2, 99), rng.randint(100, 9999)])), 1)
@@ -452,55 +374,7 @@ class QuestionGenerator:
                 break  # a lost letter shifts the later matches
         return text
 
-    def _finish(self, text: str, record: Mapping[str, Value]) -> Question:
-        names = list(self._order)
-        spans: dict[str, list[tuple[int, int]]] = {}
-        opened: list[tuple[str, int]] = []
-        out, last = "", 0
-        for match in _MARK.finditer(text):
-            out += text[last : match.start()]
-            last = match.end()
-            if match.group() == _CLOSE:
-                name, start = opened.pop()
-                spans.setdefault(name, []).append((start, len(out)))
-            else:
-                opened.append((names[ord(match.group()) - _OPEN], len(out)))
-        return Question(out + text[last:], dict(record), spans)
-
-
-def _legible(question: Question) -> bool:
-    """Whether each number can still be read where it stands: "two hundred" and "one sister" may have met in between."""
-    read = find_numbers(question.text)
-    for name, spans in question.spans.items():
-        value = question.features[name]
-        for start, end in spans:
-            alone = any(number.value == value for number in find_numbers(question.text[start:end]))
-            if alone and not any(n.value == value and n.start < end and start < n.end for n in read):
-                return False
-    return True
-
 
 def _as_float(value: Value) -> float:
     assert isinstance(value, float), "a numeric slot, a count or a pair is only chosen for a number"  # noqa: S101
     return value
-
-
-def _article(noun: str) -> str:
-    return "an" if noun[:1].lower() in "aeiou" else "a"
-
-
-def _capital(text: str) -> str:
-    return re.sub(r"[^\W\d_]", lambda match: match.group().upper(), text, count=1)
-
-
-def _listing(items: list[str], rng: random.Random) -> str:
-    if len(items) == 1:
-        return items[0]
-    return ", ".join(items[:-1]) + rng.choice([" and ", ", ", " as well as "]) + items[-1]
-
-
-def _joined(clauses: list[str], rng: random.Random) -> str:
-    text = clauses[0]
-    for clause in clauses[1:]:
-        text += rng.choice([", and ", "; ", ", ", " and ", ", while ", " \u2013 ", ", but "]) + clause
-    return text

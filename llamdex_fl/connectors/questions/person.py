@@ -1,0 +1,51 @@
+"""How a question speaks of its subject: pronouns, verbs that agree, the noun now and then."""
+
+import random
+from dataclasses import dataclass
+
+from llamdex_fl.connectors.questions.question import CLOSE
+from llamdex_fl.connectors.questions.wording import Subject
+
+__all__ = ["Person"]
+
+_VERBS = {
+    "he": {"has": "has", "is": "is", "was": "was", "does": "does"},
+    "they": {"has": "have", "is": "are", "was": "were", "does": "do"},
+    "I": {"has": "have", "is": "am", "was": "was", "does": "do"},
+}
+_PRONOUNS = {
+    "he": ("he", "him", "his"),
+    "she": ("she", "her", "her"),
+    "they": ("they", "them", "their"),
+    "it": ("it", "it", "its"),
+    "I": ("I", "me", "my"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """How this question speaks of its subject."""
+
+    subject: Subject
+    pronoun: str
+    definite: str
+    mark: str
+
+    def pronouns(self) -> tuple[str, ...]:
+        """Subject, object and possessive pronoun; he and she say what the subject's noun says."""
+        words = _PRONOUNS[self.pronoun]
+        return tuple(f"{self.mark}{word}{CLOSE}" for word in words) if self.pronoun in {"he", "she"} else words
+
+    def verbs(self) -> dict[str, str]:
+        """The verbs that agree with the subject pronoun."""
+        return _VERBS.get(self.pronoun, _VERBS["he"])
+
+    def fill(self, text: str, rng: random.Random) -> str:
+        """Resolve the person slots of a phrase, verbs agreeing with what stands for the subject."""
+        he, him, his = self.pronouns()
+        verbs = self.verbs()
+        if self.pronoun != "I" and "{he}" in text and rng.random() < 0.25:  # noqa: PLR2004 - the noun now and then
+            he, verbs = self.definite, _VERBS["he"]
+        for slot, word in {"he": he, "him": him, "his": his, **verbs}.items():
+            text = text.replace("{" + slot + "}", word)
+        return text
