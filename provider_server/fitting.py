@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Protocol
 
 from platformdirs import user_cache_path
 
@@ -25,7 +26,7 @@ from llamdex_fl.schema import Schema, load_schema
 from provider_server.config import ProviderConfig
 from provider_server.registry import Registry
 
-__all__ = ["fit_connectors", "open_assembly", "provider_schemas"]
+__all__ = ["fit_connectors", "fit_injector", "fit_reader", "open_assembly", "provider_schemas"]
 
 #: Told (what is trained, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
@@ -78,17 +79,58 @@ def fit_connectors(  # noqa: PLR0913 - the last four are for tests and displays
     Returns:
         Whether something was trained.
     """
-    reader_recipe = reader_recipe or ReaderRecipe()
-    injector_recipe = injector_recipe or InjectorRecipe()
-    schemas = provider_schemas(config)
-    wordings = [_wording(config, schema) for schema in schemas]
-    key = _key(base, wordings, reader_recipe, injector_recipe)
-    cached = user_cache_path("llamdex-fl") / "connectors" / key
-    trained = fresh or not cached.is_dir()
-    if trained:
-        _train(cached, base, wordings, reader_recipe, injector_recipe, on_progress)
-    _replace(config.connectors, cached)
-    return trained
+    reader, reader_trained = fit_reader(config, recipe=reader_recipe, fresh=fresh, on_progress=on_progress)
+    injector, injector_trained = fit_injector(
+        config, base, recipe=injector_recipe, fresh=fresh, on_progress=on_progress
+    )
+    _replace(config.connectors, reader, injector)
+    return reader_trained or injector_trained
+
+
+def fit_reader(
+    config: ProviderConfig,
+    *,
+    recipe: ReaderRecipe | None = None,
+    fresh: bool = False,
+    on_progress: Progress | None = None,
+) -> tuple[Path, bool]:
+    """Train the provider's reader into the cache, if it is not there; it needs no LLM.
+
+    Returns:
+        The reader's folder in the cache, and whether it was trained.
+    """
+    recipe = recipe or ReaderRecipe()
+    wordings = _wordings(config)
+    with (packaged_encoder() / "model.safetensors").open("rb") as stream:
+        encoder = hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def train() -> Reader:
+        told = _told(on_progress, "reader")
+        return train_reader(packaged_encoder(), wordings, ordinary_questions(), recipe=recipe, on_step=told)
+
+    return _cached("reader", _key(wordings, encoder, repr(recipe)), train, fresh=fresh)
+
+
+def fit_injector(
+    config: ProviderConfig,
+    base: BaseLLM,
+    *,
+    recipe: InjectorRecipe | None = None,
+    fresh: bool = False,
+    on_progress: Progress | None = None,
+) -> tuple[Path, bool]:
+    """Train the injector for a base LLM into the cache, if it is not there.
+
+    Returns:
+        The injector's folder in the cache, and whether it was trained.
+    """
+    recipe = recipe or InjectorRecipe()
+    wordings = _wordings(config)
+
+    def train() -> Injector:
+        return train_injector(base, wordings, recipe=recipe, on_step=_told(on_progress, "injector"))
+
+    return _cached("injector", _key(wordings, base.digest, repr(recipe)), train, fresh=fresh)
 
 
 def open_assembly(config: ProviderConfig, base: BaseLLM | None = None) -> AssembledLlamdex:
@@ -111,36 +153,35 @@ def open_assembly(config: ProviderConfig, base: BaseLLM | None = None) -> Assemb
     return assembly
 
 
-def _train(  # noqa: PLR0913, PLR0917 - the inputs of one step, all of them needed
-    target: Path,
-    base: BaseLLM,
-    wordings: Sequence[Wording],
-    reader_recipe: ReaderRecipe,
-    injector_recipe: InjectorRecipe,
-    on_progress: Progress | None,
-) -> None:
-    def told(what: str) -> Callable[[int, int, float], None]:
-        return lambda done, total, _: on_progress(what, done, total) if on_progress else None
-
-    reader = train_reader(
-        packaged_encoder(), wordings, ordinary_questions(), recipe=reader_recipe, on_step=told("reader")
-    )
-    injector = train_injector(base, wordings, recipe=injector_recipe, on_step=told("injector"))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix="making-"))
-    try:
-        reader.save(scratch)
-        injector.save(scratch)
-        shutil.rmtree(target, ignore_errors=True)
-        scratch.rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+class _Saved(Protocol):
+    def save(self, folder: Path) -> None: ...
 
 
-def _replace(folder: Path, source: Path) -> None:
+def _cached(name: str, key: str, train: Callable[[], _Saved], *, fresh: bool) -> tuple[Path, bool]:
+    folder = user_cache_path("llamdex-fl") / "connectors" / f"{name}-{key}"
+    trained = fresh or not folder.is_dir()
+    if trained:
+        made = train()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix="making-"))
+        try:
+            made.save(scratch)
+            shutil.rmtree(folder, ignore_errors=True)
+            scratch.rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return folder, trained
+
+
+def _told(on_progress: Progress | None, what: str) -> Callable[[int, int, float], None]:
+    return lambda done, total, _: on_progress(what, done, total) if on_progress else None
+
+
+def _replace(folder: Path, *sources: Path) -> None:
     """Copy beside, then swap: a folder of connectors is whole or the old one."""
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix="connectors-"))
-    shutil.copytree(source, scratch, dirs_exist_ok=True)
+    for source in sources:
+        shutil.copytree(source, scratch, dirs_exist_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     scratch.rename(folder)
 
@@ -151,15 +192,15 @@ def _wording(config: ProviderConfig, schema: Schema) -> Wording:
     return load_wording(schema, own) if own.is_dir() else training_wording(schema)
 
 
-def _key(
-    base: BaseLLM, wordings: Sequence[Wording], reader_recipe: ReaderRecipe, injector_recipe: InjectorRecipe
-) -> str:
-    """Names everything that the connectors are made of, the code that makes them included."""
+def _wordings(config: ProviderConfig) -> list[Wording]:
+    return [_wording(config, schema) for schema in provider_schemas(config)]
+
+
+def _key(wordings: Sequence[Wording], *others: str) -> str:
+    """Names everything that a connector is made of, the code that makes it included."""
     digest = hashlib.sha256()
-    for text in (base.digest, repr(reader_recipe), repr(injector_recipe), *map(_wording_key, wordings)):
+    for text in (*others, *map(_wording_key, wordings)):
         digest.update(text.encode() + b"\0")
-    with (packaged_encoder() / "model.safetensors").open("rb") as stream:
-        digest.update(hashlib.file_digest(stream, "sha256").digest())
     code = Path(str(files("llamdex_fl.connectors")))
     for path in sorted(path for path in code.rglob("*") if path.suffix in {".py", ".toml", ".txt"}):
         digest.update(path.relative_to(code).as_posix().encode() + b"\0" + path.read_bytes())

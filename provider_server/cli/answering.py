@@ -34,21 +34,28 @@ def connect(
     home: _Home = None,
     *,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train even if the cache has these connectors.")] = False,
+    reader_only: Annotated[
+        bool, typer.Option("--reader-only", help="Train the reader into the cache, and leave the provider as it is.")
+    ] = False,
 ) -> None:
     """Train the reader and the injector for the provider's schemas; no silo's records are needed or used."""
     from llamdex_fl.base_llm.base import load_base_llm  # noqa: PLC0415 - torch, not for --help
     from provider_server.config import load_provider_config  # noqa: PLC0415
-    from provider_server.fitting import fit_connectors  # noqa: PLC0415
+    from provider_server.fitting import fit_connectors, fit_reader  # noqa: PLC0415
 
     config = load_provider_config(_found(home))
     with console.progress() as shown:
         tasks = {what: shown.add_task(what, total=None) for what in ("reader", "injector")}
-        trained = fit_connectors(
-            config,
-            load_base_llm(config.base_llm),
-            fresh=fresh,
-            on_progress=lambda what, done, total: shown.update(tasks[what], completed=done, total=total),
-        )
+
+        def told(what: str, done: int, total: int) -> None:
+            shown.update(tasks[what], completed=done, total=total)
+            if shown.disable and done % max(1, total // 20) == 0:
+                console.stderr.print(f"{what} {done}/{total}", highlight=False)
+
+        if reader_only:
+            _, trained = fit_reader(config, fresh=fresh, on_progress=told)
+        else:
+            trained = fit_connectors(config, load_base_llm(config.base_llm), fresh=fresh, on_progress=told)
     console.stdout.print("The connectors were trained." if trained else "The connectors were in the cache.")
 
 

@@ -11,26 +11,27 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from llamdex_fl.assembly import AskedQuestion, AssembledLlamdex, evaluate
 from llamdex_fl.base_llm.base import load_base_llm
-from llamdex_fl.connectors.injector import InjectorRecipe
 from llamdex_fl.connectors.questions import QuestionGenerator, load_wording
-from llamdex_fl.connectors.reader import ReaderRecipe
 from llamdex_fl.errors import ProcessError
 from llamdex_fl.experts import THERMOMETER_LINEAR
 from llamdex_fl.release import Offer
 from llamdex_fl.schema import Schema, load_library_schema
 from provider_server.config import ProviderConfig, load_provider_config
-from provider_server.fitting import fit_connectors, open_assembly
+from provider_server.fitting import fit_connectors, fit_injector, open_assembly
 from provider_server.registry import Registry, ReleaseRecord
 from provider_server.round_report import RoundReport, report_path
 from provider_server.rounds import RoundSpec
 from silo_client.policy import DEFAULT_PURPOSE
 from simulations.datasets import Split, load_heart, load_titanic, split, write_silo_csv
+from simulations.demo.background import ReaderInBackground
 from simulations.demo.figures import Measured, figures
 from simulations.evaluation import WORDINGS
 from simulations.local_consortium import Founded, LocalConsortium, add_silo, found_consortium
@@ -53,18 +54,15 @@ class DemoSettings:
         questions: held-out patients that are asked about through the LLM, at most; None: all of them.
         archive_questions: held-out passengers that are asked about.
         base_questions: how many of the patients' questions the base LLM alone gets too.
-        reader, injector: how the connectors are trained.
     """
 
     out: Path
     seed: int = 0
     epsilon: float = 1.0
     delta: float = 1e-4
-    questions: int | None = None
-    archive_questions: int = 30
-    base_questions: int = 64
-    reader: ReaderRecipe = field(default_factory=ReaderRecipe)
-    injector: InjectorRecipe = field(default_factory=InjectorRecipe)
+    questions: int | None = 160
+    archive_questions: int = 20
+    base_questions: int = 48
 
 
 #: Told (stage, done, in all); in all 0 while it is not known.
@@ -96,17 +94,19 @@ def run_demo(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
         founded = _found(settings, heart, titanic, files)
         config = load_provider_config(founded.provider_home)
         on_progress("founding the consortium", 1, 1)
-    with clock("base_llm"):
-        on_progress("base LLM", 0, 0)
-        base = load_base_llm(config.base_llm)
-        on_progress("base LLM", 1, 1)
-    with clock("rounds"):
-        rounds = _Rounds(settings, founded, config, base.digest, on_progress)
-        reports = rounds.hold((heart, titanic))
-    with clock("connectors"):
-        trained = fit_connectors(
-            config, base, reader_recipe=settings.reader, injector_recipe=settings.injector, on_progress=on_progress
-        )
+    with ReaderInBackground(config.home, on_progress) as reader, _one_thread():
+        with clock("base_llm"):
+            on_progress("base LLM", 0, 0)
+            base = load_base_llm(config.base_llm)
+            on_progress("base LLM", 1, 1)
+        with clock("rounds"):
+            rounds = _Rounds(settings, founded, config, base.digest, on_progress)
+            reports = rounds.hold((heart, titanic))
+        with clock("injector"):
+            _, trained = fit_injector(config, base, on_progress=on_progress)
+        with clock("waiting_for_reader"):
+            reader.wait()
+    fit_connectors(config, base)
     with clock("questions"):
         assembly = open_assembly(config, base)
         patients = evaluate(
@@ -140,6 +140,17 @@ def run_demo(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
         "seed": settings.seed,
     }
     return report
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Leave the other core to the reader's process."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Clock:

@@ -39,7 +39,7 @@ class InjectorRecipe:
     """
 
     questions: int = 32
-    steps: int = 180
+    steps: int = 130
     outcome_batch: int = 16
     sentence_batch: int = 6
     rate: float = 5e-3
