@@ -62,7 +62,7 @@ class DemoSettings:
     delta: float = 1e-4
     questions: int | None = 160
     archive_questions: int = 20
-    base_questions: int = 48
+    base_questions: int = 40
 
 
 #: Told (stage, done, in all); in all 0 while it is not known.
@@ -112,6 +112,7 @@ def run_demo(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
         patients = evaluate(
             assembly,
             _questions(heart, settings.seed, settings.questions),
+            timed=8,
             base_asked=settings.base_questions,
             on_question=lambda done, total: on_progress("patients' questions", done, total),
         )

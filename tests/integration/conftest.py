@@ -16,7 +16,7 @@ _RECORDS = 60
 
 
 def _records(schema: Schema, seed: int) -> list[LabelledRecord]:
-    chance = random.Random(seed)  # noqa: S311 - synthetic patients
+    chance = random.Random(seed)
     records = []
     for _ in range(_RECORDS):
         features: dict[str, Value] = {}

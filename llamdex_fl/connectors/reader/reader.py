@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
+from llamdex_fl.base_llm.quiet import quiet_loading
 from llamdex_fl.connectors.numbers import Number, find_numbers
 from llamdex_fl.connectors.reader.network import EncodedQuestions, ReaderNetwork, SchemaVocabulary, said_values
 from llamdex_fl.errors import ArtefactError
@@ -73,7 +74,10 @@ class Reader:
         tokenizer = AutoTokenizer.from_pretrained(encoder_path, local_files_only=True)
         config = AutoConfig.from_pretrained(encoder_path, local_files_only=True)
         config.num_hidden_layers = min(layers, config.num_hidden_layers)
-        encoder = AutoModel.from_pretrained(encoder_path, config=config, local_files_only=True, add_pooling_layer=False)
+        with quiet_loading():
+            encoder = AutoModel.from_pretrained(
+                encoder_path, config=config, local_files_only=True, add_pooling_layer=False
+            )
         reader = cls(ReaderNetwork(encoder), tokenizer, [])
         for schema in schemas:
             reader.add_schema(schema)
