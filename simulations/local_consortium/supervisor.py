@@ -90,8 +90,8 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End everything that was started."""
-        # A second Ctrl-C must not cut the ending short.
-        restore = _ignore_interrupts()
+        # A Ctrl-C must not cut the ending short; it is heard when all is ended.
+        restore = _postpone_interrupts()
         try:
             guardian.end_all(self._token, self._pid_file)
             for process in self.processes.values():
@@ -264,13 +264,17 @@ def wait_for(condition: Callable[[], _T | None], timeout_s: float, what: str, lo
     )
 
 
-def _ignore_interrupts() -> Callable[[], None]:
+def _postpone_interrupts() -> Callable[[], None]:
+    """Take note of Ctrl-C instead of obeying; the returned function obeys what was noted."""
+    noted: list[int] = []
     try:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
     except ValueError:  # not the main thread: Ctrl-C does not come here
         return lambda: None
 
     def restore() -> None:
         signal.signal(signal.SIGINT, before)
+        if noted:
+            signal.raise_signal(signal.SIGINT)
 
     return restore

@@ -124,3 +124,19 @@ def test_a_fixed_port_that_is_taken_is_refused():
         with pytest.raises(PortInUseError):
             free_port(wanted=holder.getsockname()[1])
     assert free_port() in range(20_000, 30_000)
+
+
+def test_an_interrupt_while_processes_are_ended_is_heard_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = []
+
+    def end_all(token: str, pid_file: Path) -> int:
+        signal.raise_signal(signal.SIGINT)
+        ended.append((token, pid_file))
+        return 0
+
+    monkeypatch.setattr("simulations.local_consortium.guardian.end_all", end_all)
+    with pytest.raises(KeyboardInterrupt), Supervisor(tmp_path / "work"):
+        pass
+    assert ended
