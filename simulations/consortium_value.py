@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
-from llamdex_fl.experts import THERMOMETER_LINEAR, Expert, combine
+from llamdex_fl.experts import THERMOMETER_LINEAR, Expert, combine, one_against_rest
 from llamdex_fl.privacy import Budget, Guarantee, Ledger
 from llamdex_fl.release import Offer, Release
 from llamdex_fl.schema import Schema, load_library_schema
@@ -24,7 +23,7 @@ from silo_client.training import train
 from simulations.datasets import LabelledRecord, load_heart, split, synthetic_silos, titanic_silos, write_silo_csv
 from simulations.seeded_noise import SeededNoise
 
-__all__ = ["DOMAINS", "Domain", "Figures", "SeedResult", "auc", "run_seed"]
+__all__ = ["DOMAINS", "Domain", "Figures", "SeedResult", "run_seed"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,19 +111,10 @@ def run_seed(domain: str, seed: int, *, epsilon: float = 1.0, delta: float = 1e-
     )
 
 
-def auc(scores_n: NDArray[np.float64], positive_n: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve: the share of pairs in the right order (Mann and Whitney), ties counting half."""
-    positives = int(positive_n.sum())
-    negatives = len(positive_n) - positives
-    above = float(rankdata(scores_n)[positive_n].sum()) - positives * (positives + 1) / 2
-    return above / (positives * negatives)
-
-
 def _figures(probabilities_nC: NDArray[np.float64], labels_n: NDArray[np.int64]) -> Figures:
-    classes = range(probabilities_nC.shape[1])
-    one_against_rest = [auc(probabilities_nC[:, c], labels_n == c) for c in classes if (labels_n == c).sum() > 0]
     return Figures(
-        accuracy=float((probabilities_nC.argmax(axis=1) == labels_n).mean()), auc=float(np.mean(one_against_rest))
+        accuracy=float((probabilities_nC.argmax(axis=1) == labels_n).mean()),
+        auc=one_against_rest(probabilities_nC, labels_n),
     )
 
 

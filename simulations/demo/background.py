@@ -1,7 +1,6 @@
 """The reader's training in a process of its own, while the silos train and the injector learns.
 
-Small matrices keep one core busy and two cores waiting for each other: a process a core is a third faster than two
-threads in one process.
+The reader needs no LLM and no silo, so it need not wait for them: on two cores it takes one, and the rest the other.
 """
 
 import os

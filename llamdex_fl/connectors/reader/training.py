@@ -19,7 +19,10 @@ _LOTS_AT_ONCE = 12
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReaderRecipe:
-    """How a reader is trained; the defaults were chosen on questions in the training wording alone.
+    """How a reader is trained.
+
+    The defaults were chosen among three recipes with the held-out wordings' scores in view (docs/adr/0002), so those
+    scores are a little generous.
 
     Attributes:
         steps: optimiser steps.

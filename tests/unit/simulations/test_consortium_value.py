@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from simulations.consortium_value import auc, run_seed
+from llamdex_fl.experts import auc
+from simulations.consortium_value import run_seed
 
 
 def test_auc_counts_pairs() -> None:
