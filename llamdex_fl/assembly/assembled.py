@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from llamdex_fl.assembly.base_alone import answer_alone
+from llamdex_fl.assembly.speaking import Injection, Speaker, Spoken
 from llamdex_fl.base_llm.base import BaseLLM
 from llamdex_fl.connectors.injector import Injector
-from llamdex_fl.connectors.injector.training import answer_words
 from llamdex_fl.connectors.reader import Reader, Reading
 from llamdex_fl.errors import InputError
 from llamdex_fl.experts import Expert, combine
@@ -59,8 +60,8 @@ class AssembledLlamdex:
         self.base = base
         self.reader = reader
         self.injector = injector
+        self.speaker = Speaker(base, injector)
         self._seats: dict[str, list[Seat]] = {}
-        self._words: dict[str, Tensor] = {}
 
     @property
     def schemas(self) -> list[str]:
@@ -90,8 +91,6 @@ class AssembledLlamdex:
             )
         others = [own for own in self._seats.get(schema, []) if own.silo != seat.silo]
         self._seats[schema] = [*others, seat]
-        if schema not in self._words:
-            self._words[schema] = answer_words(self.base, self.schema(schema))
 
     def consult(self, schema: str, records: Sequence[Mapping[str, Value]], *, asker: str | None = None) -> Tensor:
         """(n, classes): what the experts of a schema together say of records.
@@ -156,9 +155,9 @@ class AssembledLlamdex:
         for row, reading in enumerate(readings):
             if reading.schema is None:
                 # One at a time and unpadded, exactly as the base LLM would be asked without us.
-                text = self.base_answers([questions[row]], max_new_tokens=max_new_tokens)[0]
+                plain = answer_alone(self.base, [questions[row]], max_new_tokens=max_new_tokens)[0]
                 answers[row] = Answer(
-                    text=text, schema=None, probabilities={}, expert_probabilities={}, silos=(), facts={}
+                    text=plain.text, schema=None, probabilities={}, expert_probabilities={}, silos=(), facts={}
                 )
         asked = [
             (row, reading.schema, self.consult(reading.schema, [reading.features], asker=askers[row])[0])
@@ -166,84 +165,30 @@ class AssembledLlamdex:
             if reading.schema is not None
         ]
         spoken = self.speak([(questions[row], schema, chance) for row, schema, chance in asked], max_new_tokens)
-        for (row, schema, probability_N), (text, said) in zip(asked, spoken, strict=True):
+        for (row, schema, probability_N), said in zip(asked, spoken, strict=True):
             words = self.schema(schema).target.answers
             answers[row] = Answer(
-                text=text,
+                text=said.text,
                 schema=schema,
-                probabilities=dict(zip(words, said, strict=True)),
+                probabilities=dict(zip(words, said.probabilities, strict=True)),
                 expert_probabilities=dict(zip(words, probability_N.tolist(), strict=True)),
                 silos=tuple(seat.silo for seat in self.seats(schema)),
                 facts=readings[row].features,
             )
         return [answers[row] for row in range(len(questions))]
 
-    @torch.inference_mode()
-    def base_answers(self, questions: Sequence[str], *, max_new_tokens: int = 48, min_new_tokens: int = 0) -> list[str]:
-        """What the base LLM says to each question when nothing is injected."""
-        prompts = [self.base.prompt_ids(question)[0] for question in questions]
-        ids_BT, mask_BT = _left_padded(prompts, int(self.base.tokenizer.eos_token_id))
-        output_BT = self.base.model.generate(
-            ids_BT,
-            attention_mask=mask_BT,
-            max_new_tokens=max_new_tokens,
-            min_new_tokens=min_new_tokens,
-            do_sample=False,
-        )
-        return self._texts(output_BT[:, ids_BT.shape[1] :])
-
-    @torch.inference_mode()
     def speak(
         self, injections: Sequence[tuple[str, str, Tensor]], max_new_tokens: int = 48, *, min_new_tokens: int = 0
-    ) -> list[tuple[str, list[float]]]:
-        """The LLM's words after each injection, and the chance that it gives to each answer.
-
-        The chance is read from the full-vocabulary distribution of the first token: each answer's share among the
-        answers' first tokens.
+    ) -> list[Spoken]:
+        """The LLM's words after each injection, and how likely it finds each outcome.
 
         Args:
-            injections: (question, schema, probabilities (N,) of the classes).
+            injections: (question, schema, probabilities (N,) of the outcomes).
             max_new_tokens: most tokens to generate.
             min_new_tokens: fewest tokens to generate; for timing.
         """
-        if not injections:
-            return []
-        inputs_BLD, mask_BL = _left_padded([self.injected(*injection) for injection in injections], 0.0)
-        output = self.base.model.generate(
-            inputs_embeds=inputs_BLD,
-            attention_mask=mask_BL,
-            max_new_tokens=max_new_tokens,
+        return self.speaker.speak(
+            [Injection(question, self.schema(name), chance_N) for question, name, chance_N in injections],
+            max_new_tokens,
             min_new_tokens=min_new_tokens,
-            do_sample=False,
-            output_logits=True,
-            return_dict_in_generate=True,
         )
-        first_BV = torch.softmax(output.logits[0].float(), dim=-1)
-        spoken = []
-        for row, (text, (_, schema, _)) in enumerate(zip(self._texts(output.sequences), injections, strict=True)):
-            said = first_BV[row, [self.base.answer_ids(s)[0] for s in self.schema(schema).target.sentences]]
-            spoken.append((text, (said / said.sum()).tolist()))
-        return spoken
-
-    def injected(self, question: str, schema: str, probability_N: Tensor) -> Tensor:
-        """(L, D): the prompt's embeddings with the injected tokens at the end of the user's words."""
-        prompt = self.base.prompt(question)
-        embed = self.base.model.get_input_embeddings()
-        tokens_KD = self.injector(probability_N[None].to(prompt.before_T.device), self._words[schema])[0]
-        before_TD, after_TD = embed(prompt.before_T), embed(prompt.after_T)
-        return torch.cat([before_TD, tokens_KD.to(before_TD.dtype), after_TD])
-
-    def _texts(self, ids_BT: Tensor) -> list[str]:
-        texts: list[str] = self.base.tokenizer.batch_decode(ids_BT, skip_special_tokens=True)
-        return [text.strip() for text in texts]
-
-
-def _left_padded(rows: Sequence[Tensor], filler: float) -> tuple[Tensor, Tensor]:
-    """Rows of different length side by side, padded on the left, and the mask (B, L) of what is real."""
-    longest = max(len(row) for row in rows)
-    padded = rows[0].new_full((len(rows), longest, *rows[0].shape[1:]), filler)
-    mask_BL = torch.zeros(len(rows), longest, dtype=torch.long, device=rows[0].device)
-    for index, row in enumerate(rows):
-        padded[index, longest - len(row) :] = row
-        mask_BL[index, longest - len(row) :] = 1
-    return padded, mask_BL

@@ -29,6 +29,7 @@ class ReaderInBackground:
         self._on_progress = on_progress
         self._process: subprocess.Popen[str] | None = None
         self._lines: list[str] = []
+        self._trained = False
         self._listener = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self) -> Self:
@@ -52,8 +53,11 @@ class ReaderInBackground:
             self._process.terminate()
             self._process.wait()
 
-    def wait(self) -> None:
+    def wait(self) -> bool:
         """Wait until the reader is in the cache.
+
+        Returns:
+            Whether it was trained; False if the cache had it.
 
         Raises:
             ProcessError: it could not be trained.
@@ -69,6 +73,7 @@ class ReaderInBackground:
                 got=f"exit code {code}: " + " ".join(self._lines[-3:]),
                 next_step=f"llamdex-provider connect --home {self._home} --reader-only",
             )
+        return self._trained
 
     def _listen(self) -> None:
         if self._process is None or self._process.stderr is None:
@@ -76,6 +81,7 @@ class ReaderInBackground:
         with self._process.stderr as lines:
             for line in lines:
                 if match := _STEP.match(line):
+                    self._trained = True
                     self._on_progress("reader", int(match.group(1)), int(match.group(2)))
                 else:
                     self._lines.append(line.strip())

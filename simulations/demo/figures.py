@@ -17,6 +17,7 @@ from simulations.datasets import LabelledRecord, Split
 
 __all__ = ["Measured", "figures"]
 
+_NOT_OF_THE_SECOND = {"answers", "latency", "base_llm_accuracy", "base_llm_forced_choice_accuracy"}
 _PACKAGES = ("llamdex-fl", "flwr", "torch", "transformers", "opacus", "grpcio", "cryptography", "dp-accounting")
 
 
@@ -28,6 +29,7 @@ class Measured:
         assembly: the LLM with its experts.
         splits: each hospital's patients, those for training and those that were held out.
         releases: the hospitals' accepted releases.
+        base: what ``evaluate_base`` reported on questions about patients.
         patients, passengers: what ``evaluate`` reported on the two domains.
         ordinary: what became of ordinary questions.
     """
@@ -35,6 +37,7 @@ class Measured:
     assembly: AssembledLlamdex
     splits: Mapping[str, Split]
     releases: Mapping[str, ReleaseRecord]
+    base: Mapping[str, Any]
     patients: Mapping[str, Any]
     passengers: Mapping[str, Any]
     ordinary: Mapping[str, Any]
@@ -51,11 +54,12 @@ def figures(measured: Measured) -> dict[str, Any]:
             "questions": patients["questions"],
             "accuracy": patients["answer_accuracy"],
             "auc": patients["answer_auc"],
+            "sentence_rate": patients["answer_sentence_rate"],
             "expert_accuracy_true_features": patients["expert_accuracy_true_features"],
             "expert_auc_true_features": patients["expert_auc_true_features"],
             "all_held_out": _all_held_out(measured.assembly, held_out, truth_n),
         },
-        "base_llm": {"name": base.name, "digest": base.digest, "accuracy": patients["base_llm_accuracy"]},
+        "base_llm": {"name": base.name, "digest": base.digest, **measured.base},
         "majority_rate": float(np.bincount(truth_n).max() / len(truth_n)),
         "reader": patients["reader"],
         "injector": {"gap": patients["injection_gap"], "calibration_error": patients["calibration_error"]},
@@ -64,7 +68,7 @@ def figures(measured: Measured) -> dict[str, Any]:
         "second_domain": {
             "schema": "titanic",
             "silo": ", ".join(seat.silo for seat in measured.assembly.seats("titanic")),
-            **{key: value for key, value in measured.passengers.items() if key not in {"answers", "latency"}},
+            **{key: value for key, value in measured.passengers.items() if key not in _NOT_OF_THE_SECOND},
         },
         "answers": patients["answers"],
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},

@@ -38,10 +38,15 @@ def write_report(report: Mapping[str, Any], out: Path) -> tuple[Path, Path]:
 
 def _accuracy(report: Mapping[str, Any]) -> str:
     silos = report["silos"]
-    names = [silo["id"] for silo in silos] + ["assembled LLM", "base LLM", "majority"]
-    values = [silo["alone_accuracy"] for silo in silos]
-    values += [report["assembled"]["accuracy"], report["base_llm"]["accuracy"] or 0.0, report["majority_rate"]]
-    colours = [_COLOURS["alone"]] * len(silos) + [_COLOURS["assembled"], _COLOURS["other"], _COLOURS["other"]]
+    base = report["base_llm"]
+    others = {
+        "base LLM, as it speaks": base["accuracy"] or 0.0,
+        "base LLM, made to choose": base["forced_choice_accuracy"] or 0.0,
+        "majority": report["majority_rate"],
+    }
+    names = [silo["id"] for silo in silos] + ["assembled LLM", *others]
+    values = [silo["alone_accuracy"] for silo in silos] + [report["assembled"]["accuracy"], *others.values()]
+    colours = [_COLOURS["alone"]] * len(silos) + [_COLOURS["assembled"], *[_COLOURS["other"]] * len(others)]
     figure, axes = plt.subplots(figsize=(7, 3.2))
     bars = axes.barh(names[::-1], [100 * value for value in values[::-1]], color=colours[::-1])
     axes.bar_label(bars, fmt="%.1f", padding=3)
@@ -95,7 +100,8 @@ def summary_rows(report: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
             "the same experts on the true features",
             _score(assembled["expert_accuracy_true_features"], assembled["expert_auc_true_features"]),
         ),
-        ("base LLM alone", _percent(report["base_llm"]["accuracy"])),
+        ("base LLM alone, by what it says", _percent(report["base_llm"]["accuracy"])),
+        ("base LLM alone, by its likelier outcome", _percent(report["base_llm"]["forced_choice_accuracy"])),
         ("majority", _percent(report["majority_rate"])),
         ("reader, exact match", _percent(report["reader"]["exact_match"])),
         ("routing", _percent(report["routing"]["accuracy"])),

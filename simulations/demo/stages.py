@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from llamdex_fl.assembly import AskedQuestion, AssembledLlamdex, evaluate
+from llamdex_fl.assembly import AskedQuestion, AssembledLlamdex, evaluate, evaluate_base
 from llamdex_fl.base_llm.base import load_base_llm
 from llamdex_fl.connectors.questions import QuestionGenerator, load_wording
 from llamdex_fl.errors import ProcessError
@@ -60,7 +60,7 @@ class DemoSettings:
     seed: int = 0
     epsilon: float = 1.0
     delta: float = 1e-4
-    questions: int | None = 160
+    questions: int | None = None
     archive_questions: int = 20
     base_questions: int = 40
 
@@ -103,29 +103,39 @@ def run_demo(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
             rounds = _Rounds(settings, founded, config, base.digest, on_progress)
             reports = rounds.hold((heart, titanic))
         with clock("injector"):
-            _, trained = fit_injector(config, base, on_progress=on_progress)
+            _, injector_trained = fit_injector(config, base, on_progress=on_progress)
+        asked = _questions(heart, settings.seed, settings.questions)
+        with clock("base_llm_alone"):
+            alone = evaluate_base(
+                base,
+                {heart.schema.name: heart.schema},
+                asked[: settings.base_questions],
+                on_question=lambda done, total: on_progress("the base LLM alone", done, total),
+            )
         with clock("waiting_for_reader"):
-            reader.wait()
+            reader_trained = reader.wait()
     fit_connectors(config, base)
     with clock("questions"):
         assembly = open_assembly(config, base)
         patients = evaluate(
             assembly,
-            _questions(heart, settings.seed, settings.questions),
+            asked,
             timed=8,
-            base_asked=settings.base_questions,
+            base_asked=0,
             on_question=lambda done, total: on_progress("patients' questions", done, total),
         )
         passengers = evaluate(
             assembly,
             _questions(titanic, settings.seed, settings.archive_questions),
             timed=0,
+            base_asked=0,
             on_question=lambda done, total: on_progress("passengers' questions", done, total),
         )
         measured = Measured(
             assembly=assembly,
             splits=heart.splits,
             releases=rounds.releases(heart),
+            base=alone,
             patients=patients,
             passengers=passengers,
             ordinary=_ordinary(assembly),
@@ -137,7 +147,7 @@ def run_demo(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
     }
     report |= {
         "rounds": [round_report.as_dict() for round_report in reports],
-        "reused": {"experts": not reports, "connectors": not trained},
+        "reused": {"experts": not reports, "connectors": not (reader_trained or injector_trained)},
         "seed": settings.seed,
     }
     return report

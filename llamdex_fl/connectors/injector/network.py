@@ -1,13 +1,16 @@
-"""The injector's network: class probabilities and the answers' own words become a few token vectors for the LLM.
+"""The injector's network: how likely each outcome is becomes one token vector an outcome, for the LLM to read.
 
-It knows no class numbers and no schema. Each class becomes one token, made of the LLM's embedding of that class's
-answer and of how likely the expert finds it; two more tokens carry a summary. So one injector serves every schema,
-silo and expert of one base LLM, and a new domain joins without training it.
+The schema's outcomes stand in the prompt as plain sentences, after the question and the same for every record. The
+injected tokens follow them, one an outcome: the LLM's own embedding of the outcome's answer, and a mark that says how
+likely the experts find it. The LLM copies the sentence whose mark is strongest. So the injector itself knows no words,
+no class numbers and no schema: one serves every schema, silo and expert of one base LLM, and a new domain joins
+without training it.
 
-Shape suffixes: B questions, N classes, K injected tokens (N + 2), D width of the LLM, H hidden width.
+Shape suffixes: B questions, N outcomes, D width of the LLM.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,19 +18,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from llamdex_fl.base_llm.base import BaseLLM, Prompt
 from llamdex_fl.errors import ArtefactError
+from llamdex_fl.schema import Target
 
-__all__ = ["Injector"]
+__all__ = ["Injector", "answer_words", "injection_prompt"]
 
 _HIDDEN = 256
-_SUMMARY = 2
 _STEPS = 16
-_FORMAT = 1
+_FORMAT = 2
 _FLOOR = 1e-4
 
 
 class Injector(nn.Module):
-    """Turns expert outputs into token vectors at the scale of the LLM's own embeddings."""
+    """Turns outcomes' probabilities into token vectors at the scale of the LLM's own embeddings."""
 
     scale: Tensor
 
@@ -36,38 +40,31 @@ class Injector(nn.Module):
 
         Args:
             width: D, width of the LLM's input embeddings.
-            scale: root mean square of the LLM's embeddings; injected tokens start at this size.
+            scale: root mean square of the LLM's embeddings; marks start at this size.
             base_digest: digest of the LLM that it is for.
         """
         super().__init__()
         self.base_digest = base_digest
         self.register_buffer("scale", torch.tensor(scale))
-        self.from_word = nn.Linear(width, _HIDDEN)
-        self.from_chance = nn.Linear(_STEPS + 2, _HIDDEN)
-        self.to_class = nn.Sequential(nn.GELU(), nn.Linear(_HIDDEN, width), nn.LayerNorm(width))
-        self.to_summary = nn.Sequential(nn.GELU(), nn.Linear(_HIDDEN, _SUMMARY * width))
-        self.summary_norm = nn.LayerNorm(width)
+        self.mark = nn.Sequential(
+            nn.Linear(_STEPS + 2, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, width), nn.LayerNorm(width)
+        )
 
     def forward(self, probability_BN: Tensor, words_ND: Tensor) -> Tensor:
-        """Tokens (B, K, D) for expert outputs.
+        """Tokens (B, N, D) for outcomes' probabilities.
 
         Args:
-            probability_BN: probabilities of the classes, rows sum to 1.
-            words_ND: the LLM's mean input embedding of each class's answer.
+            probability_BN: probabilities of the outcomes, rows sum to 1.
+            words_ND: the LLM's mean input embedding of each outcome's answer; (B, N, D) if they differ by row.
         """
-        chance_BNS = _chance_features(probability_BN)
-        hidden_BNH = self.from_word(words_ND / self.scale) + self.from_chance(chance_BNS)
-        classes_BND = self.to_class(hidden_BNH)
-        weighted_BH = (hidden_BNH * probability_BN[..., None]).sum(1)
-        summary_BKD = self.to_summary(weighted_BH).unflatten(-1, (_SUMMARY, -1))
-        tokens_BKD = torch.cat([classes_BND, self.summary_norm(summary_BKD)], dim=1)
-        return tokens_BKD * self.scale
+        marks_BND: Tensor = self.mark(_chance_features(probability_BN)) * self.scale
+        return words_ND + marks_BND
 
     def save(self, folder: Path) -> None:
         """Write the injector into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.state_dict(), folder / "injector.safetensors")
-        document = {"format": _FORMAT, "base_digest": self.base_digest, "width": self.from_word.in_features}
+        document = {"format": _FORMAT, "base_digest": self.base_digest, "width": self.mark[2].out_features}
         (folder / "injector.json").write_text(json.dumps(document), encoding="utf-8")
 
     @classmethod
@@ -106,6 +103,19 @@ class Injector(nn.Module):
                 next_step="train the connectors again: llamdex-provider connect --fresh",
             ) from error
         return injector.eval()
+
+
+def injection_prompt(base: BaseLLM, question: str, sentences: Sequence[str]) -> Prompt:
+    """The chat prompt in which the injected tokens stand: the question, and the outcomes' sentences, one a line.
+
+    The tokens go between its two halves, at the end of the user's words.
+    """
+    return base.prompt("\n".join([question.strip() + "\n", *sentences, ""]))
+
+
+def answer_words(base: BaseLLM, target: Target) -> Tensor:
+    """(N, D): the LLM's mean input embedding of each answer."""
+    return torch.stack([base.word_embedding(answer) for answer in target.answers])
 
 
 def _chance_features(probability_BN: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Trains the injector against the frozen LLM, from schemas alone, through the short suffix only.
 
-Attention is causal: tokens after the question cannot change the question's keys and values. So each training
-question runs through the LLM once, and every step runs only the injected tokens, the assistant header and the answer.
+Attention is causal: injected tokens cannot change the keys and values of the question and the outcomes before them. So
+each training question runs through the LLM once, and every step runs only the injected tokens, the assistant header
+and the answer. The outcomes stand in a drawn order, so that the LLM learns to go by their words and not by their place.
 
 The loss asks for two things. At the first token of the answer the LLM's full-vocabulary distribution must equal the
 expert's probabilities on the answers' words (cross-entropy against a soft target), which makes the probability that
@@ -17,9 +18,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from llamdex_fl.base_llm.base import BaseLLM
-from llamdex_fl.connectors.injector.network import Injector
+from llamdex_fl.connectors.injector.network import Injector, answer_words, injection_prompt
 from llamdex_fl.connectors.questions import QuestionGenerator, Wording
-from llamdex_fl.schema import Schema
 
 __all__ = ["InjectorRecipe", "train_injector"]
 
@@ -48,10 +48,14 @@ class InjectorRecipe:
 
 @dataclass(frozen=True, slots=True)
 class _Prefix:
-    """Keys and values of one prompt up to the end of the question: per layer (1, heads, T, width)."""
+    """Keys and values of one prompt up to where the tokens go: per layer (1, heads, T, width).
+
+    ``order_N`` is the order in which the outcomes stand in it.
+    """
 
     layers: tuple[tuple[Tensor, Tensor], ...]
     length: int
+    order_N: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +110,6 @@ def train_injector(
     return injector.eval()
 
 
-def answer_words(base: BaseLLM, schema: Schema) -> Tensor:
-    """(N, D): the LLM's mean input embedding of each answer of a schema."""
-    return torch.stack([base.word_embedding(answer) for answer in schema.target.answers])
-
-
 @torch.no_grad()
 def _domain(base: BaseLLM, wording: Wording, count: int, rng: random.Random) -> _Domain:
     target = wording.schema.target
@@ -119,12 +118,14 @@ def _domain(base: BaseLLM, wording: Wording, count: int, rng: random.Random) -> 
     sentences = tuple((*base.answer_ids(sentence), end) for sentence in target.sentences)
     prefixes = []
     for _ in range(count):
-        before_T = base.prompt(generator.sample(rng).text).before_T
+        order = rng.sample(range(len(sentences)), len(sentences))
+        question = generator.sample(rng).text
+        before_T = injection_prompt(base, question, [target.sentences[place] for place in order]).before_T
         cache = base.model(before_T[None], use_cache=True, logits_to_keep=1).past_key_values
         layers = tuple((layer.keys, layer.values) for layer in cache.layers)
-        prefixes.append(_Prefix(layers, len(before_T)))
+        prefixes.append(_Prefix(layers, len(before_T), torch.tensor(order, device=base.model.device)))
     return _Domain(
-        answer_words(base, wording.schema),
+        answer_words(base, target),
         torch.tensor([sentence[0] for sentence in sentences], device=base.model.device),
         sentences,
         tuple(prefixes),
@@ -167,7 +168,10 @@ def _loss(  # noqa: PLR0913, PLR0917 - the parts of one training step
     device = base.model.device
     probability_BN = _draw_outputs(batch, len(domain.sentences), rng).to(device)
     drawn = [rng.choices(range(len(domain.sentences)), row)[0] for row in probability_BN.tolist()]
-    cache, mask_BT = _joined_prefixes(rng.choices(domain.prefixes, k=batch))
+    prefixes = rng.choices(domain.prefixes, k=batch)
+    cache, mask_BT = _joined_prefixes(prefixes)
+    order_BN = torch.stack([prefix.order_N for prefix in prefixes])
+    tokens_BND = injector(probability_BN.gather(1, order_BN), domain.words_ND[order_BN])
     longest = max(len(said) for said in domain.sentences) if sentence else 1
     said_BS = torch.full((batch, longest), _IGNORED, device=device)
     for row, index in enumerate(drawn):
@@ -177,7 +181,7 @@ def _loss(  # noqa: PLR0913, PLR0917 - the parts of one training step
     after_BAD = embed(after_T).expand(batch, -1, -1)
     # The last token of the sentence predicts nothing that is asked for, so it is not fed.
     fed_BSD = embed(said_BS[:, :-1].clamp(min=0))
-    inputs_BLD = torch.cat([injector(probability_BN, domain.words_ND), after_BAD, fed_BSD], dim=1)
+    inputs_BLD = torch.cat([tokens_BND, after_BAD, fed_BSD], dim=1)
     ones_BL = torch.ones(inputs_BLD.shape[:2], dtype=mask_BT.dtype, device=device)
     logits_BSV = base.model(
         inputs_embeds=inputs_BLD,
@@ -189,7 +193,9 @@ def _loss(  # noqa: PLR0913, PLR0917 - the parts of one training step
     first_BN = torch.log_softmax(logits_BSV[:, 0], dim=-1)[:, domain.first_N]
     loss = -(probability_BN * first_BN).sum(-1).mean()
     if sentence:
-        loss = loss + torch.nn.functional.cross_entropy(
-            logits_BSV[:, 1:].flatten(0, 1), said_BS[:, 1:].flatten(), ignore_index=_IGNORED
+        # Summed over a sentence, not averaged: few of its tokens tell the outcomes apart, and these must count in full.
+        rest = torch.nn.functional.cross_entropy(
+            logits_BSV[:, 1:].flatten(0, 1), said_BS[:, 1:].flatten(), ignore_index=_IGNORED, reduction="sum"
         )
+        loss = loss + rest / batch
     return loss

@@ -23,7 +23,7 @@ def _sample_value(feature: Feature, rng: random.Random) -> Value:
     if low <= 0 <= high and rng.random() < 0.2:  # noqa: PLR2004 - "none" is a common thing to say
         return 0.0
     # Small counts: small values are the common ones.
-    spread = rng.choice([0.25, 0.5, 1.0] if high - low <= 12 else [0.1, 0.4, 1.0, 1.0])  # noqa: PLR2004
+    spread = rng.choice([0.2, 0.2, 0.4, 1.0] if high - low <= 12 else [0.1, 0.4, 1.0, 1.0])  # noqa: PLR2004
     value = low + (high - low) * spread * rng.random() if low >= 0 else rng.uniform(low, high)
     if feature.kind == "integer" or rng.random() < 0.25:  # noqa: PLR2004 - whole numbers are common
         whole = min(max(round(value), math.ceil(low)), math.floor(high))

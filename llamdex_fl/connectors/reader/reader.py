@@ -74,6 +74,8 @@ class Reader:
         tokenizer = AutoTokenizer.from_pretrained(encoder_path, local_files_only=True)
         config = AutoConfig.from_pretrained(encoder_path, local_files_only=True)
         config.num_hidden_layers = min(layers, config.num_hidden_layers)
+        # No training question comes twice, so there is nothing to overfit; and attention without dropout is faster.
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
         with quiet_loading():
             encoder = AutoModel.from_pretrained(
                 encoder_path, config=config, local_files_only=True, add_pooling_layer=False

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llamdex_fl.assembly import AssembledLlamdex, Seat, evaluate
+from llamdex_fl.assembly import AssembledLlamdex, Seat, evaluate, evaluate_base
 from llamdex_fl.base_llm.base import load_base_llm
 from llamdex_fl.connectors.injector import Injector
 from llamdex_fl.connectors.reader import Reader
@@ -69,7 +69,8 @@ def report(assembly: AssembledLlamdex, heart: _Domain, titanic: _Domain) -> dict
         assembly=assembly,
         splits=heart.splits,
         releases={"north": release, "south": release},
-        patients=evaluate(assembly, _questions(heart, 0, None), timed=1, base_asked=2),
+        base=evaluate_base(assembly.base, {"heart": HEART}, _questions(heart, 0, 2)),
+        patients=evaluate(assembly, _questions(heart, 0, None), timed=1, base_asked=0),
         passengers=evaluate(assembly, _questions(titanic, 0, 2), timed=0, base_asked=0),
         ordinary=_ordinary(assembly),
     )

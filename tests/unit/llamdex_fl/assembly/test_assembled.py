@@ -109,34 +109,6 @@ def test_an_answer_tells_who_spoke_and_what_was_read(assembly: AssembledLlamdex,
     assert list(answer.expert_probabilities.values()) == pytest.approx(expected)
 
 
-def test_the_probability_is_read_from_the_first_token_of_a_plain_run(
-    assembly: AssembledLlamdex, toy_schema: Schema
-) -> None:
-    """The oracle runs the injected prompt once, unpadded and without generate()."""
-    answers = assembly.answer_all([QUESTIONS[0], QUESTIONS[0] + " It came from far away.", "ripe?"], max_new_tokens=5)
-    questions = [QUESTIONS[0], QUESTIONS[0] + " It came from far away.", "ripe?"]
-    for question, answer in zip(questions, answers, strict=True):
-        chances_N = torch.tensor(list(answer.expert_probabilities.values()))
-        inputs_LD = assembly.injected(question, "fruit", chances_N)
-        with torch.inference_mode():
-            first_V = assembly.base.model(inputs_embeds=inputs_LD[None]).logits[0, -1].softmax(-1)
-        ids = [assembly.base.answer_ids(sentence)[0] for sentence in toy_schema.target.sentences]
-        expected = (first_V[ids] / first_V[ids].sum()).tolist()
-        assert list(answer.probabilities.values()) == pytest.approx(expected, abs=1e-4)
-
-
-def test_injected_tokens_stand_at_the_end_of_the_users_words(assembly: AssembledLlamdex) -> None:
-    prompt = assembly.base.prompt(QUESTIONS[0])
-    embed = assembly.base.model.get_input_embeddings()
-    inputs_LD = assembly.injected(QUESTIONS[0], "fruit", torch.tensor([0.2, 0.8]))
-    before, after = len(prompt.before_T), len(prompt.after_T)
-    assert torch.equal(inputs_LD[:before], embed(prompt.before_T))
-    assert torch.equal(inputs_LD[-after:], embed(prompt.after_T))
-    other_LD = assembly.injected(QUESTIONS[0], "fruit", torch.tensor([0.9, 0.1]))
-    assert inputs_LD.shape == other_LD.shape
-    assert not torch.equal(inputs_LD[before:-after], other_LD[before:-after])
-
-
 def test_together_or_alone_the_answers_are_the_same(assembly: AssembledLlamdex) -> None:
     alone = [assembly.answer(question, asker="market", max_new_tokens=5) for question in QUESTIONS]
     together = assembly.answer_all(QUESTIONS, askers=["market"] * 3, max_new_tokens=5, batch=2)

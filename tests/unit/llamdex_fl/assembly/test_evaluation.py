@@ -8,9 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from llamdex_fl.assembly import AskedQuestion, AssembledLlamdex, Seat, evaluate, read_questions
-from llamdex_fl.assembly.evaluation import _auc, _calibration_error, _reader_report, _Row, said_answer
+from llamdex_fl.assembly import AskedQuestion, AssembledLlamdex, Seat, evaluate, evaluate_base, read_questions
+from llamdex_fl.assembly.base_alone import said_answer
+from llamdex_fl.assembly.evaluation import _auc, _calibration_error, _reader_report, _Row
 from llamdex_fl.base_llm.base import load_base_llm
 from llamdex_fl.connectors.injector import Injector
 from llamdex_fl.connectors.reader import Reader, Reading
@@ -137,8 +139,7 @@ def _row(label: str, said: str | None, chances: Mapping[str, float]) -> _Row:
         label=label,
         text="",
         said=said,
-        base=None,
-        base_was_asked=False,
+        whole=False,
         expert_read=None,
         chances=chances,
         expert_chances={"1": 0.5, "0": 0.5},
@@ -276,6 +277,29 @@ def test_an_unrouted_question_of_one_schema_is_timed_for_its_own(
     report = evaluate(assembly, _asked(1), timed=1, base_asked=0)
     assert report["latency"]["ratio"] > 0
     assert report["base_llm_accuracy"] is None
+
+
+def test_the_base_llm_alone_is_judged_by_its_words_and_by_its_likelier_outcome(
+    assembly: AssembledLlamdex, toy_schema: Schema
+) -> None:
+    asked = [question for question in _asked(5) if question.schema]
+    found = evaluate_base(assembly.base, {"fruit": toy_schema}, asked)
+    base, first_ids = assembly.base, [assembly.base.answer_ids(s)[0] for s in toy_schema.target.sentences]
+    spoken, chosen = [], []
+    for question in asked:  # one by one, unpadded
+        ids_BT = base.prompt_ids(question.question)
+        with torch.inference_mode():
+            likelier = base.model(ids_BT).logits[0, -1, first_ids].argmax()
+            said = base.model.generate(ids_BT, max_new_tokens=24, do_sample=False)[0, ids_BT.shape[1] :]
+        text = base.tokenizer.decode(said, skip_special_tokens=True)
+        spoken.append(said_answer(text, toy_schema) == question.label)
+        chosen.append(toy_schema.target.labels[int(likelier)] == question.label)
+    assert found == {"questions": 5, "accuracy": sum(spoken) / 5, "forced_choice_accuracy": sum(chosen) / 5}
+    assert evaluate_base(base, {"fruit": toy_schema}, []) == {
+        "questions": 0,
+        "accuracy": None,
+        "forced_choice_accuracy": None,
+    }
 
 
 def test_questions_that_nobody_here_answers_leave_the_figures_open(assembly: AssembledLlamdex) -> None:

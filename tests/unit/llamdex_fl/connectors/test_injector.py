@@ -10,9 +10,14 @@ import torch
 from torch import Tensor
 
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
-from llamdex_fl.connectors.injector import Injector, InjectorRecipe, train_injector, training
-from llamdex_fl.connectors.injector.network import _SUMMARY
-from llamdex_fl.connectors.injector.training import _Domain, _domain, _draw_outputs, _loss, answer_words
+from llamdex_fl.connectors.injector import (
+    Injector,
+    InjectorRecipe,
+    answer_words,
+    injection_prompt,
+    train_injector,
+)
+from llamdex_fl.connectors.injector.training import _Domain, _domain, _draw_outputs, _loss
 from llamdex_fl.connectors.questions import QuestionGenerator, Wording
 from llamdex_fl.errors import ArtefactError
 
@@ -36,6 +41,17 @@ def _untrained(base: BaseLLM) -> Injector:
         return Injector(base.width, 0.2, base.digest)
 
 
+def _prompts(base: BaseLLM, wording: Wording, domain: _Domain, rng: random.Random) -> list[Tensor]:
+    """The token ids behind the domain's keys and values."""
+    generator, sentences, prompts = QuestionGenerator(wording), wording.schema.target.sentences, []
+    for prefix in domain.prefixes:
+        order = rng.sample(range(len(sentences)), len(sentences))
+        assert order == prefix.order_N.tolist()
+        asked = generator.sample(rng).text
+        prompts.append(injection_prompt(base, asked, [sentences[place] for place in order]).before_T)
+    return prompts
+
+
 def _whole_run(  # noqa: PLR0913, PLR0917 - all that the loss depends on
     base: BaseLLM, injector: Injector, domain: _Domain, prompts: list[Tensor], after_T: Tensor, batch: int, seed: int
 ) -> dict[str, Tensor]:
@@ -48,14 +64,15 @@ def _whole_run(  # noqa: PLR0913, PLR0917 - all that the loss depends on
     outcomes, spoken = [], []
     for probability_N, label, number in zip(probability_BN, drawn, chosen, strict=True):
         sentence_S = torch.tensor(domain.sentences[label])
-        injected_KD = injector(probability_N[None], domain.words_ND)[0]
+        order_N = domain.prefixes[number].order_N
+        injected_KD = injector(probability_N[order_N][None], domain.words_ND[order_N])[0]
         before_LD = torch.cat([embed(prompts[number]), injected_KD, embed(after_T)])
         logits_LV = base.model(inputs_embeds=torch.cat([before_LD, embed(sentence_S)])[None], use_cache=False).logits[0]
         said_SV = logits_LV[len(before_LD) - 1 : -1].log_softmax(-1)
         outcomes.append(-sum(p * said_SV[0, ids[0]] for p, ids in zip(probability_N, domain.sentences, strict=True)))
         spoken += [-said_SV[place, token] for place, token in enumerate(sentence_S.tolist()) if place]
-    outcome, weight = torch.stack(outcomes).mean(), getattr(training, "_OUTCOME_WEIGHT", 1.0)
-    return {"outcome": weight * outcome, "both": weight * outcome + torch.stack(spoken).mean()}
+    outcome = torch.stack(outcomes).mean()
+    return {"outcome": outcome, "both": outcome + torch.stack(spoken).sum() / batch}
 
 
 @pytest.mark.parametrize("sentence", [False, True])
@@ -65,8 +82,8 @@ def test_the_loss_through_the_cache_is_the_loss_of_the_whole_run(
     sentence: bool,  # noqa: FBT001 - a parameter
 ) -> None:
     domain = _domain(base, toy_wording, 5, random.Random(11))
-    generator, rng = QuestionGenerator(toy_wording), random.Random(11)
-    prompts = [base.prompt(generator.sample(rng).text).before_T for _ in range(5)]
+    prompts = _prompts(base, toy_wording, domain, random.Random(11))
+    assert len({tuple(prefix.order_N.tolist()) for prefix in domain.prefixes}) > 1, "one order would test no order"
     assert len({len(prompt) for prompt in prompts}) > 1, "prompts of one length would test no padding"
     assert len({len(said) for said in domain.sentences}) > 1, "sentences of one length would test no padding"
     after_T = base.prompt("").after_T
@@ -115,20 +132,20 @@ def test_the_same_seed_trains_the_same_injector(llama: BaseLLM, toy_wording: Wor
 def test_tokens_have_the_size_of_the_llms_own(llama: BaseLLM) -> None:
     injector = _untrained(llama)
     words_ND = torch.randn(3, llama.width) * 0.2
-    tokens_BKD = injector(torch.tensor([[0.1, 0.2, 0.7], [1.0, 0.0, 0.0]]), words_ND)
-    assert tokens_BKD.shape == (2, 3 + _SUMMARY, llama.width)
-    torch.testing.assert_close(tokens_BKD.pow(2).mean(-1).sqrt(), torch.full((2, 3 + _SUMMARY), 0.2), atol=1e-3, rtol=0)
-    assert torch.isfinite(tokens_BKD).all()
+    tokens_BND = injector(torch.tensor([[0.1, 0.2, 0.7], [1.0, 0.0, 0.0]]), words_ND)
+    assert tokens_BND.shape == (2, 3, llama.width)
+    marks_BND = tokens_BND - words_ND
+    torch.testing.assert_close(marks_BND.pow(2).mean(-1).sqrt(), torch.full((2, 3), 0.2), atol=1e-3, rtol=0)
+    assert torch.isfinite(tokens_BND).all()
 
 
 def test_an_injector_knows_no_class_numbers(llama: BaseLLM) -> None:
-    """Classes in another order give the same class tokens in that order, and the same summary."""
+    """Outcomes in another order give the same tokens in that order."""
     injector = _untrained(llama)
     probability_BN, words_ND = torch.tensor([[0.1, 0.2, 0.7]]), torch.randn(3, llama.width)
     order = [2, 0, 1]
     straight, turned = injector(probability_BN, words_ND), injector(probability_BN[:, order], words_ND[order])
-    torch.testing.assert_close(turned[:, :3], straight[:, order])
-    torch.testing.assert_close(turned[:, 3:], straight[:, 3:])
+    torch.testing.assert_close(turned, straight[:, order])
 
 
 def test_outputs_for_training_are_distributions_sure_and_unsure() -> None:
@@ -143,7 +160,7 @@ def test_an_injector_is_read_back_as_it_was_written(llama: BaseLLM, toy_wording:
     injector = _untrained(llama).eval()
     injector.save(tmp_path)
     again = Injector.load(tmp_path, base_digest=llama.digest)
-    words_ND = answer_words(llama, toy_wording.schema)
+    words_ND = answer_words(llama, toy_wording.schema.target)
     assert words_ND.shape == (2, llama.width)
     given = torch.tensor([[0.3, 0.7]])
     assert torch.equal(again(given, words_ND), injector(given, words_ND))
@@ -178,7 +195,7 @@ def test_what_is_no_whole_injector_is_refused(llama: BaseLLM, tmp_path: Path, na
         Injector.load(tmp_path, base_digest=llama.digest)
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"width": 16}])
+@pytest.mark.parametrize("change", [{"format": 1}, {"width": 16}])
 def test_an_injector_of_another_kind_is_refused(llama: BaseLLM, tmp_path: Path, change: dict[str, int]) -> None:
     _untrained(llama).save(tmp_path)
     path = tmp_path / "injector.json"

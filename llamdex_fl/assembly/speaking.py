@@ -1,0 +1,207 @@
+"""The LLM speaks what the experts found: it writes the sentence itself, and its own odds are the experts' odds.
+
+Some questions lean the LLM towards an outcome whatever is injected. The lean is measured where it acts, in the LLM's
+log-odds at the first token of its answer, and what is injected is corrected by it: a pass through the few tokens after
+the question, whose keys and values are kept. The LLM's full vocabulary stays open, nothing is masked or restricted.
+
+Shape suffixes: B questions, L tokens of a whole prompt, N outcomes, K injected tokens (as many as outcomes), D width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from llamdex_fl.base_llm.base import BaseLLM
+from llamdex_fl.connectors.injector import Injector, answer_words, injection_prompt
+from llamdex_fl.schema import Schema
+
+__all__ = ["Injection", "Speaker", "Spoken", "left_padded"]
+
+_FLOOR = 1e-4
+_STILL = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """A question, the schema that answers it, and the probability (N,) of each outcome as the experts find it."""
+
+    question: str
+    schema: Schema
+    probability_N: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What the LLM said.
+
+    Attributes:
+        text: what it generated.
+        probabilities: each outcome's share among the outcomes' first tokens, in the LLM's distribution over its full
+            vocabulary at the first token.
+        mass: what the outcomes' first tokens have together in that distribution.
+        injected: the probabilities that were injected so that it said these.
+    """
+
+    text: str
+    probabilities: list[float]
+    mass: float
+    injected: list[float]
+
+
+class Speaker:
+    """Lets a frozen LLM speak for experts through an injector.
+
+    Attributes:
+        corrections: most corrections of what is injected; each costs a pass through the tokens after the question.
+        tolerance: the largest distance between the LLM's probabilities and the experts' that is left as it is.
+    """
+
+    def __init__(self, base: BaseLLM, injector: Injector, *, corrections: int = 2, tolerance: float = 0.01) -> None:
+        """Join an LLM and its injector."""
+        self.base = base
+        self.injector = injector
+        self.corrections = corrections
+        self.tolerance = tolerance
+        self._words: dict[str, Tensor] = {}
+
+    @torch.inference_mode()
+    def speak(
+        self, injections: Sequence[Injection], max_new_tokens: int = 48, *, min_new_tokens: int = 0
+    ) -> list[Spoken]:
+        """Answer questions together, greedily; they may be of different schemas."""
+        if not injections:
+            return []
+        prompts = _Prompts(self, injections)
+        given, cache = self._settled(prompts)
+        output = self.base.model.generate(
+            inputs_embeds=prompts.embeddings(given),
+            attention_mask=prompts.mask_BL,
+            past_key_values=cache,
+            max_new_tokens=max_new_tokens,
+            min_new_tokens=min_new_tokens,
+            do_sample=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        texts = self.base.tokenizer.batch_decode(output.sequences, skip_special_tokens=True)
+        said = [said_N.exp() for said_N in prompts.said(output.logits[0])]
+        return [
+            Spoken(text.strip(), (said_N / said_N.sum()).tolist(), float(said_N.sum()), given_N.exp().tolist())
+            for text, said_N, given_N in zip(texts, said, given, strict=True)
+        ]
+
+    def embeddings(self, injection: Injection, injected_N: Tensor) -> Tensor:
+        """(L, D): the prompt with the tokens for ``injected_N``, as it goes into the LLM."""
+        return _Prompts(self, [injection]).embeddings([injected_N.log()])[0]
+
+    def words(self, schema: Schema) -> Tensor:
+        """(N, D): embeddings of a schema's answers."""
+        if schema.name not in self._words:
+            self._words[schema.name] = answer_words(self.base, schema.target)
+        return self._words[schema.name]
+
+    def _settled(self, prompts: "_Prompts") -> tuple[list[Tensor], DynamicCache | None]:
+        """What to inject, as log-probabilities by row, and the keys and values that stand before it or include it.
+
+        The last correction is not tried out here: the generation's own first pass is its trial.
+        """
+        given, cache = prompts.wanted, None
+        before: list[tuple[Tensor, Tensor]] = []
+        for _ in range(self.corrections):
+            logits_BV, cache = prompts.first_token(given, cache)
+            said = [torch.log_softmax(own_N, -1) for own_N in prompts.said(logits_BV)]
+            gaps = [(aim_N.exp() - own_N.exp()).abs().max() for aim_N, own_N in zip(prompts.wanted, said, strict=True)]
+            if max(gaps) <= self.tolerance:
+                cache.crop(-1)
+                return given, cache
+            cache.crop(prompts.before - prompts.mask_BL.shape[1])
+            now = list(zip(given, said, strict=True))
+            slopes = [_slope(*pair) for pair in zip(before, now, strict=True)] if before else [1.0] * len(now)
+            before = now
+            given = [
+                torch.log_softmax(own_N + (aim_N - said_N) / slope, -1)
+                for (own_N, said_N), aim_N, slope in zip(now, prompts.wanted, slopes, strict=True)
+            ]
+        return given, cache
+
+
+def _slope(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> float:
+    """How much the LLM's log-odds moved for a move of one in the injected: the secant between two passes."""
+    given_N, said_N = ((later_N - earlier_N) for earlier_N, later_N in zip(before, now, strict=True))
+    given_N, said_N = given_N - given_N.mean(), said_N - said_N.mean()
+    moved = float(given_N @ given_N)
+    # A wild slope is noise: a move too small to tell, or an LLM that hardly listens.
+    return min(max(float(given_N @ said_N) / moved, 0.5), 4.0) if moved > _STILL else 1.0
+
+
+class _Prompts:
+    """Prompts side by side: questions padded on the left, then injected tokens and header, padded on the left too.
+
+    So what follows the questions starts at one place in all rows, ``before``, and can be run again from there.
+    """
+
+    def __init__(self, speaker: Speaker, injections: Sequence[Injection]) -> None:
+        self._speaker = speaker
+        base = speaker.base
+        halves = [injection_prompt(base, one.question, one.schema.target.sentences) for one in injections]
+        device = halves[0].before_T.device
+        embed = base.model.get_input_embeddings()
+        self._words = [speaker.words(one.schema) for one in injections]
+        self._after_AD = embed(halves[0].after_T)
+        self._before_BTD, before_mask_BT = left_padded([embed(half.before_T) for half in halves], 0.0)
+        # Their content does not matter here, only how many tokens stand after each question.
+        _, after_mask_BS = left_padded([torch.cat([words, self._after_AD]) for words in self._words], 0.0)
+        self.before = self._before_BTD.shape[1]
+        self.mask_BL = torch.cat([before_mask_BT, after_mask_BS], dim=1)
+        self._positions_BL = (self.mask_BL.cumsum(-1) - 1).clamp(min=0)
+        self._first = [
+            torch.tensor([base.answer_ids(sentence)[0] for sentence in one.schema.target.sentences], device=device)
+            for one in injections
+        ]
+        self.wanted = [
+            torch.log_softmax(one.probability_N.to(device).float().clamp(min=_FLOOR).log(), -1) for one in injections
+        ]
+
+    def embeddings(self, given: Sequence[Tensor]) -> Tensor:
+        """(B, L, D): the whole prompts with log-probabilities injected."""
+        tokens = [
+            self._speaker.injector(given_N.exp()[None], words_ND)[0]
+            for given_N, words_ND in zip(given, self._words, strict=True)
+        ]
+        after_BSD, _ = left_padded([torch.cat([own.to(self._after_AD.dtype), self._after_AD]) for own in tokens], 0.0)
+        return torch.cat([self._before_BTD, after_BSD], dim=1)
+
+    def first_token(self, given: Sequence[Tensor], cache: DynamicCache | None) -> tuple[Tensor, DynamicCache]:
+        """Logits (B, V) of the answers' first token, and the keys and values of the whole prompts.
+
+        ``cache`` holds those of the questions; without it they are computed.
+        """
+        start = self.before if cache is not None else 0
+        output = self._speaker.base.model(
+            inputs_embeds=self.embeddings(given)[:, start:],
+            attention_mask=self.mask_BL,
+            position_ids=self._positions_BL[:, start:],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1], output.past_key_values
+
+    def said(self, logits_BV: Tensor) -> list[Tensor]:
+        """The log-probability (N,) of each outcome's first token, by row, among the full vocabulary."""
+        spoken_BV = torch.log_softmax(logits_BV.float(), dim=-1)
+        return [row_V[first_N] for row_V, first_N in zip(spoken_BV, self._first, strict=True)]
+
+
+def left_padded(rows: Sequence[Tensor], filler: float) -> tuple[Tensor, Tensor]:
+    """Rows of different length side by side, padded on the left, and the mask (B, L) of what is real."""
+    longest = max(len(row) for row in rows)
+    padded = rows[0].new_full((len(rows), longest, *rows[0].shape[1:]), filler)
+    mask_BL = torch.zeros(len(rows), longest, dtype=torch.long, device=rows[0].device)
+    for index, row in enumerate(rows):
+        padded[index, longest - len(row) :] = row
+        mask_BL[index, longest - len(row) :] = 1
+    return padded, mask_BL

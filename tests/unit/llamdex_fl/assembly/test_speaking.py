@@ -1,0 +1,147 @@
+"""The LLM speaks for experts: prompts, corrections and probabilities against plain runs of the same LLM."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from llamdex_fl.assembly.speaking import Injection, Speaker
+from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
+from llamdex_fl.connectors.injector import Injector, InjectorRecipe, injection_prompt, train_injector
+from llamdex_fl.connectors.questions import Wording
+from llamdex_fl.schema import Schema
+
+QUESTIONS = ["A red fruit of 51 grams. Is it ripe?", "A red fruit. It came from far away and is heavy.", "ripe?"]
+CHANCES = [0.9, 0.35, 0.6]
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt_neox"])
+def base(request: pytest.FixtureRequest, make_tiny_llm: Callable[[str], Path]) -> BaseLLM:
+    return load_base_llm(str(make_tiny_llm(request.param)))
+
+
+@pytest.fixture(scope="module")
+def injector(base: BaseLLM, toy_wording: Wording) -> Injector:
+    """It has learnt a little."""
+    return train_injector(
+        base, [toy_wording], recipe=InjectorRecipe(questions=4, steps=40, outcome_batch=8, sentence_batch=2, rate=1e-2)
+    )
+
+
+@pytest.fixture
+def injections(toy_schema: Schema) -> list[Injection]:
+    """One of them has three outcomes, so that what follows the questions differs in length."""
+    target = toy_schema.target
+    other = replace(
+        toy_schema,
+        name="other",
+        target=replace(
+            target,
+            labels=("0", "1", "2"),
+            answers=(*target.answers, "maybe"),
+            sentences=(*target.sentences, "maybe, it is hard to say."),
+        ),
+    )
+    asked = [
+        Injection(question, toy_schema, torch.tensor([1 - chance, chance]))
+        for question, chance in zip(QUESTIONS, CHANCES, strict=True)
+    ]
+    return [*asked, Injection(QUESTIONS[0], other, torch.tensor([0.2, 0.5, 0.3]))]
+
+
+@torch.inference_mode()
+def _plain(
+    base: BaseLLM, injector: Injector, injection: Injection, injected: Sequence[float], tokens: int
+) -> tuple[list[float], float, str]:
+    """Shares and mass of the outcomes' first tokens, and the words, of one unpadded greedy run without a cache."""
+    target = injection.schema.target
+    prompt = injection_prompt(base, injection.question, target.sentences)
+    embed = base.model.get_input_embeddings()
+    words_ND = torch.stack([embed(torch.tensor(base.answer_ids(answer))).mean(0) for answer in target.answers])
+    tokens_ND = injector(torch.tensor(injected)[None], words_ND)[0]
+    inputs_LD = torch.cat([embed(prompt.before_T), tokens_ND, embed(prompt.after_T)])
+    ids: list[int] = []
+    first = None
+    while len(ids) < tokens and base.tokenizer.eos_token_id not in ids:
+        logits_V = base.model(inputs_embeds=inputs_LD[None], use_cache=False).logits[0, -1]
+        first = logits_V.softmax(-1) if first is None else first
+        ids.append(int(logits_V.argmax()))
+        inputs_LD = torch.cat([inputs_LD, embed(torch.tensor(ids[-1:]))])
+    assert first is not None
+    said_N = first[[base.answer_ids(sentence)[0] for sentence in target.sentences]]
+    text = base.tokenizer.decode(ids, skip_special_tokens=True).strip()
+    return (said_N / said_N.sum()).tolist(), float(said_N.sum()), text
+
+
+@pytest.mark.parametrize("corrections", [0, 1, 2, 5])
+@pytest.mark.parametrize("tolerance", [0.0, 1.0])
+def test_what_is_spoken_is_what_a_plain_run_says(
+    base: BaseLLM, injector: Injector, injections: list[Injection], corrections: int, tolerance: float
+) -> None:
+    speaker = Speaker(base, injector, corrections=corrections, tolerance=tolerance)
+    for one, said in zip(injections, speaker.speak(injections, 6), strict=True):
+        shares, mass, text = _plain(base, injector, one, said.injected, 6)
+        assert said.probabilities == pytest.approx(shares, abs=1e-4)
+        assert said.mass == pytest.approx(mass, abs=1e-4)
+        assert said.text == text
+        if corrections == 0 or tolerance == 1.0:
+            assert said.injected == pytest.approx(one.probability_N.tolist(), abs=1e-4)
+
+
+def test_alone_and_together_the_same_is_said(base: BaseLLM, injector: Injector, injections: list[Injection]) -> None:
+    speaker = Speaker(base, injector, tolerance=0.0)
+    for one, together in zip(injections, speaker.speak(injections, 6), strict=True):
+        (alone,) = speaker.speak([one], 6)
+        assert alone.text == together.text
+        assert alone.probabilities == pytest.approx(together.probabilities, abs=1e-4)
+
+
+def test_a_correction_takes_the_llms_own_lean_away(
+    base: BaseLLM, injector: Injector, injections: list[Injection]
+) -> None:
+    """One correction adds what was missing in log-odds; the next goes by how much that moved the LLM."""
+
+    def odds(chances: Sequence[float]) -> float:
+        return math.log(chances[1] / chances[0])
+
+    for one in injections[:3]:
+        wanted = odds(one.probability_N.tolist())
+        first = odds(_plain(base, injector, one, one.probability_N.tolist(), 1)[0])
+        (once,) = Speaker(base, injector, corrections=1, tolerance=0.0).speak([one], 1)
+        assert odds(once.injected) == pytest.approx(wanted + (wanted - first), abs=1e-3)
+        second = odds(once.probabilities)
+        slope = min(max((second - first) / (wanted - first), 0.5), 4.0)
+        (twice,) = Speaker(base, injector, corrections=2, tolerance=0.0).speak([one], 1)
+        assert odds(twice.injected) == pytest.approx(odds(once.injected) + (wanted - second) / slope, abs=1e-2)
+
+
+@pytest.mark.parametrize("sure", [0.0, 1.0])
+def test_a_sure_expert_is_no_trouble(base: BaseLLM, injector: Injector, toy_schema: Schema, sure: float) -> None:
+    (said,) = Speaker(base, injector).speak([Injection("ripe?", toy_schema, torch.tensor([1 - sure, sure]))], 3)
+    assert sum(said.probabilities) == pytest.approx(1.0)
+    assert all(0 <= chance <= 1 for chance in (*said.probabilities, *said.injected))
+
+
+def test_injected_tokens_stand_after_the_outcomes_at_the_end_of_the_users_words(
+    base: BaseLLM, injector: Injector, injections: list[Injection]
+) -> None:
+    speaker, one = Speaker(base, injector), injections[0]
+    prompt = injection_prompt(base, one.question, one.schema.target.sentences)
+    said = base.tokenizer.decode(prompt.before_T)
+    assert one.question in said
+    assert all(sentence in said for sentence in one.schema.target.sentences)
+    embed = base.model.get_input_embeddings()
+    inputs_LD = speaker.embeddings(one, torch.tensor([0.2, 0.8]))
+    before, after = len(prompt.before_T), len(prompt.after_T)
+    assert len(inputs_LD) == before + 2 + after
+    assert torch.equal(inputs_LD[:before], embed(prompt.before_T))
+    assert torch.equal(inputs_LD[-after:], embed(prompt.after_T))
+    other_LD = speaker.embeddings(one, torch.tensor([0.9, 0.1]))
+    assert not torch.equal(inputs_LD[before:-after], other_LD[before:-after])
+
+
+def test_nothing_to_say_is_nothing_said(base: BaseLLM, injector: Injector) -> None:
+    assert Speaker(base, injector).speak([]) == []
