@@ -21,6 +21,9 @@ from llamdex_fl.schema import Schema, Value
 
 __all__ = ["Answer", "AssembledLlamdex", "Seat"]
 
+#: Tokens kept free for the outcomes' sentences and what is injected.
+_ROOM = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Seat:
@@ -119,7 +122,7 @@ class AssembledLlamdex:
         """Answer one question in words.
 
         Raises:
-            InputError: the question is empty.
+            InputError: the question is empty, or longer than the LLM takes.
         """
         return self.answer_all([question], askers=[asker], max_new_tokens=max_new_tokens)[0]
 
@@ -134,18 +137,30 @@ class AssembledLlamdex:
         """Answer many questions, ``batch`` at a time; routes may differ within a batch.
 
         Raises:
-            InputError: a question is empty.
+            InputError: a question is empty, or longer than the LLM takes.
         """
-        if any(not question.strip() for question in questions):
-            raise InputError(
-                "A question is empty.", expected="a text", got="nothing", next_step="write the question out"
-            )
+        for question in questions:
+            self._check(question, max_new_tokens)
         asking = list(askers) if askers is not None else [None] * len(questions)
         answers: list[Answer] = []
         for start in range(0, len(questions), batch):
             part = slice(start, start + batch)
             answers += self._answer_batch(questions[part], asking[part], max_new_tokens)
         return answers
+
+    def _check(self, question: str, max_new_tokens: int) -> None:
+        if not question.strip():
+            raise InputError(
+                "A question is empty.", expected="a text", got="nothing", next_step="write the question out"
+            )
+        most = self.base.context
+        if most is not None and (length := self.base.prompt_ids(question).shape[1]) + max_new_tokens + _ROOM > most:
+            raise InputError(
+                "A question is too long for the base LLM.",
+                expected=f"at most {most - max_new_tokens - _ROOM} tokens, the chat template's included",
+                got=f"{length} tokens",
+                next_step="leave out what does not belong to the question",
+            )
 
     def _answer_batch(
         self, questions: Sequence[str], askers: Sequence[str | None], max_new_tokens: int

@@ -50,6 +50,12 @@ class BaseLLM:
         """Width of the LLM's input embeddings."""
         return int(self.model.get_input_embeddings().embedding_dim)
 
+    @property
+    def context(self) -> int | None:
+        """The most tokens that the LLM was made for; None if its configuration does not say."""
+        most = getattr(self.model.config, "max_position_embeddings", None)
+        return int(most) if most is not None else None
+
     def prompt_ids(self, question: str) -> Tensor:
         """The whole chat prompt (1, T), as the base LLM gets it when nothing is injected."""
         text = self._template(question)

@@ -40,8 +40,8 @@ class InjectorRecipe:
 
     questions: int = 32
     steps: int = 130
-    outcome_batch: int = 16
-    sentence_batch: int = 6
+    outcome_batch: int = 12
+    sentence_batch: int = 8
     rate: float = 5e-3
     seed: int = 0
 

@@ -174,7 +174,7 @@ def test_the_terminal_shows_every_silo_and_the_whole(report: dict[str, Any]) -> 
         "north alone",
         "south alone",
         "majority",
-        "base LLM alone",
+        "base LLM alone, by what it says",
         "reader, exact match",
         "routing",
         "time",

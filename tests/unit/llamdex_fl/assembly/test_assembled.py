@@ -169,3 +169,12 @@ def test_an_unknown_schema_gets_no_seat(
 def test_an_empty_question_is_refused(assembly: AssembledLlamdex, question: str) -> None:
     with pytest.raises(InputError, match="empty"):
         assembly.answer(question)
+
+
+def test_a_question_that_the_llm_cannot_take_is_refused(assembly: AssembledLlamdex) -> None:
+    most = assembly.base.context
+    assert most is not None
+    with pytest.raises(InputError, match="too long") as refusal:
+        assembly.answer("red " * most)
+    assert str(most) not in refusal.value.got
+    assert "tokens" in refusal.value.got
