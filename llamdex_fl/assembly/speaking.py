@@ -66,6 +66,7 @@ class Speaker:
         self.corrections = corrections
         self.tolerance = tolerance
         self._words: dict[str, Tensor] = {}
+        self._opening: _Opening | None = None
 
     @torch.inference_mode()
     def speak(
@@ -97,6 +98,12 @@ class Speaker:
         """(L, D): the prompt with the tokens for ``injected_N``, as it goes into the LLM."""
         return _Prompts(self, [injection]).embeddings([injected_N.log()])[0]
 
+    def opening(self) -> "_Opening":
+        """The tokens with which every prompt begins, and their keys and values, computed once."""
+        if self._opening is None:
+            self._opening = _Opening.of(self.base)
+        return self._opening
+
     def words(self, schema: Schema) -> Tensor:
         """(N, D): embeddings of a schema's answers."""
         if schema.name not in self._words:
@@ -108,7 +115,7 @@ class Speaker:
 
         The last correction is not tried out here: the generation's own first pass is its trial.
         """
-        given, cache = prompts.wanted, None
+        given, cache = prompts.wanted, prompts.opened()
         before: list[tuple[Tensor, Tensor]] = []
         for _ in range(self.corrections):
             logits_BV, cache = prompts.first_token(given, cache)
@@ -119,7 +126,8 @@ class Speaker:
                 return given, cache
             cache.crop(prompts.before - prompts.mask_BL.shape[1])
             now = list(zip(given, said, strict=True))
-            slopes = [_slope(*pair) for pair in zip(before, now, strict=True)] if before else [1.0] * len(now)
+            usual = float(self.injector.response)
+            slopes = [_slope(*pair) for pair in zip(before, now, strict=True)] if before else [usual] * len(now)
             before = now
             given = [
                 torch.log_softmax(own_N + (aim_N - said_N) / slope, -1)
@@ -137,8 +145,35 @@ def _slope(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> float:
     return min(max(float(given_N @ said_N) / moved, 0.5), 4.0) if moved > _STILL else 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """The tokens (P) with which a template begins every prompt, and their keys and values by layer (1, heads, P, d)."""
+
+    ids_P: Tensor
+    layers: tuple[tuple[Tensor, Tensor], ...]
+
+    @classmethod
+    def of(cls, base: BaseLLM) -> "_Opening":
+        one, other = base.prompt("a").before_T.tolist(), base.prompt("b").before_T.tolist()
+        same = next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), 0)
+        ids_P = torch.tensor(one[:same], dtype=torch.long, device=base.model.device)
+        if not same:
+            return cls(ids_P, ())
+        cache = base.model(ids_P[None], use_cache=True, logits_to_keep=1).past_key_values
+        return cls(ids_P, tuple((layer.keys, layer.values) for layer in cache.layers))
+
+    def begins(self, ids_T: Tensor) -> bool:
+        return torch.equal(ids_T[: len(self.ids_P)], self.ids_P)
+
+    def cache(self, rows: int) -> DynamicCache:
+        cache = DynamicCache()
+        for index, (keys, values) in enumerate(self.layers):
+            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), index)
+        return cache
+
+
 class _Prompts:
-    """Prompts side by side: questions padded on the left, then injected tokens and header, padded on the left too.
+    """Prompts side by side: what opens them all, questions padded on the left, then tokens and header, padded too.
 
     So what follows the questions starts at one place in all rows, ``before``, and can be run again from there.
     """
@@ -151,7 +186,14 @@ class _Prompts:
         embed = base.model.get_input_embeddings()
         self._words = [speaker.words(one.schema) for one in injections]
         self._after_AD = embed(halves[0].after_T)
-        self._before_BTD, before_mask_BT = left_padded([embed(half.before_T) for half in halves], 0.0)
+        opening = speaker.opening()
+        opened = all(opening.begins(half.before_T) for half in halves)
+        self._opening = opening if opened and opening.layers else None
+        shared = len(opening.ids_P) if self._opening else 0
+        rest_BTD, rest_mask_BT = left_padded([embed(half.before_T[shared:]) for half in halves], 0.0)
+        rows = len(halves)
+        self._before_BTD = torch.cat([embed(opening.ids_P[:shared]).expand(rows, -1, -1), rest_BTD], dim=1)
+        before_mask_BT = torch.cat([rest_mask_BT.new_ones(rows, shared), rest_mask_BT], dim=1)
         # Their content does not matter here, only how many tokens stand after each question.
         _, after_mask_BS = left_padded([torch.cat([words, self._after_AD]) for words in self._words], 0.0)
         self.before = self._before_BTD.shape[1]
@@ -174,12 +216,16 @@ class _Prompts:
         after_BSD, _ = left_padded([torch.cat([own.to(self._after_AD.dtype), self._after_AD]) for own in tokens], 0.0)
         return torch.cat([self._before_BTD, after_BSD], dim=1)
 
+    def opened(self) -> DynamicCache | None:
+        """Keys and values of what opens the prompts; None if they have nothing in common."""
+        return self._opening.cache(len(self._words)) if self._opening else None
+
     def first_token(self, given: Sequence[Tensor], cache: DynamicCache | None) -> tuple[Tensor, DynamicCache]:
         """Logits (B, V) of the answers' first token, and the keys and values of the whole prompts.
 
-        ``cache`` holds those of the questions; without it they are computed.
+        What ``cache`` holds from the beginning of the prompts is not computed again.
         """
-        start = self.before if cache is not None else 0
+        start = int(cache.get_seq_length()) if cache is not None else 0
         output = self._speaker.base.model(
             inputs_embeds=self.embeddings(given)[:, start:],
             attention_mask=self.mask_BL,

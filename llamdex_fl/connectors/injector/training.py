@@ -24,6 +24,10 @@ from llamdex_fl.connectors.questions import QuestionGenerator, Wording
 __all__ = ["InjectorRecipe", "train_injector"]
 
 _IGNORED = -100
+_LEAST_CHANCE = 1e-4
+_LEAST_MOVE = 1e-6
+#: An LLM that hardly listens, or listens wildly, is corrected in steps of a bounded size.
+_RESPONSES = (0.5, 4.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +89,6 @@ def train_injector(
     """
     recipe = recipe or InjectorRecipe()
     rng = random.Random(recipe.seed)  # noqa: S311 - questions, not keys
-    after_T = base.prompt("").after_T
     each = max(1, recipe.questions // len(wordings))
     domains = [_domain(base, wording, each, rng) for wording in wordings]
     scale = float(base.model.get_input_embeddings().weight.float().pow(2).mean().sqrt())
@@ -97,9 +100,10 @@ def train_injector(
             optimiser, max_lr=recipe.rate, total_steps=recipe.steps, pct_start=0.1
         )
         for step in range(recipe.steps):
-            domain = domains[step // 2 % len(domains)]
-            batch = recipe.sentence_batch if step % 2 else recipe.outcome_batch
-            loss = _loss(base, injector, domain, after_T, batch, rng, sentence=bool(step % 2))
+            domain = domains[step // 3 % len(domains)]
+            sentence = step % 3 > 0
+            batch = recipe.sentence_batch if sentence else recipe.outcome_batch
+            loss = _loss(base, injector, domain, batch, rng, sentence=sentence)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(injector.parameters(), 1.0)
@@ -107,6 +111,7 @@ def train_injector(
             schedule.step()
             if on_step is not None:
                 on_step(step + 1, recipe.steps, float(loss.detach()))
+    injector.response.fill_(min(max(_response(base, injector, domains, rng), _RESPONSES[0]), _RESPONSES[1]))
     return injector.eval()
 
 
@@ -155,43 +160,52 @@ def _joined_prefixes(prefixes: Sequence[_Prefix]) -> tuple[DynamicCache, Tensor]
     return cache, mask_BT.to(keys.device)
 
 
-def _loss(  # noqa: PLR0913, PLR0917 - the parts of one training step
-    base: BaseLLM,
-    injector: Injector,
-    domain: _Domain,
-    after_T: Tensor,
-    batch: int,
-    rng: random.Random,
-    *,
-    sentence: bool,
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One run through the suffix: questions (B), and the outcomes' probabilities that are injected."""
+
+    base: BaseLLM
+    injector: Injector
+    domain: _Domain
+    prefixes: Sequence[_Prefix]
+
+    def logits(self, probability_BN: Tensor, said_BS: Tensor) -> Tensor:
+        """(B, S, V): the LLM's logits where it is to say ``said_BS``, of which all but the last is fed to it."""
+        cache, mask_BT = _joined_prefixes(self.prefixes)
+        order_BN = torch.stack([prefix.order_N for prefix in self.prefixes])
+        tokens_BND = self.injector(probability_BN.gather(1, order_BN), self.domain.words_ND[order_BN])
+        embed = self.base.model.get_input_embeddings()
+        after_BAD = embed(self.base.prompt("").after_T).expand(len(self.prefixes), -1, -1)
+        inputs_BLD = torch.cat([tokens_BND, after_BAD, embed(said_BS[:, :-1].clamp(min=0))], dim=1)
+        ones_BL = torch.ones(inputs_BLD.shape[:2], dtype=mask_BT.dtype, device=mask_BT.device)
+        logits_BSV: Tensor = self.base.model(
+            inputs_embeds=inputs_BLD,
+            past_key_values=cache,
+            attention_mask=torch.cat([mask_BT, ones_BL], dim=1),
+            position_ids=mask_BT.sum(1, keepdim=True) + torch.arange(inputs_BLD.shape[1], device=mask_BT.device),
+            logits_to_keep=said_BS.shape[1],
+        ).logits.float()
+        return logits_BSV
+
+    def first(self, logits_BSV: Tensor) -> Tensor:
+        """(B, N): log-probabilities of the outcomes' first tokens at the first place."""
+        return torch.log_softmax(logits_BSV[:, 0], dim=-1)[:, self.domain.first_N]
+
+
+def _loss(  # noqa: PLR0913 - the parts of one training step
+    base: BaseLLM, injector: Injector, domain: _Domain, batch: int, rng: random.Random, *, sentence: bool
 ) -> Tensor:
     device = base.model.device
     probability_BN = _draw_outputs(batch, len(domain.sentences), rng).to(device)
     drawn = [rng.choices(range(len(domain.sentences)), row)[0] for row in probability_BN.tolist()]
-    prefixes = rng.choices(domain.prefixes, k=batch)
-    cache, mask_BT = _joined_prefixes(prefixes)
-    order_BN = torch.stack([prefix.order_N for prefix in prefixes])
-    tokens_BND = injector(probability_BN.gather(1, order_BN), domain.words_ND[order_BN])
+    trial = _Trial(base, injector, domain, rng.choices(domain.prefixes, k=batch))
     longest = max(len(said) for said in domain.sentences) if sentence else 1
     said_BS = torch.full((batch, longest), _IGNORED, device=device)
     for row, index in enumerate(drawn):
         said = torch.tensor(domain.sentences[index][:longest], device=device)
         said_BS[row, : len(said)] = said
-    embed = base.model.get_input_embeddings()
-    after_BAD = embed(after_T).expand(batch, -1, -1)
-    # The last token of the sentence predicts nothing that is asked for, so it is not fed.
-    fed_BSD = embed(said_BS[:, :-1].clamp(min=0))
-    inputs_BLD = torch.cat([tokens_BND, after_BAD, fed_BSD], dim=1)
-    ones_BL = torch.ones(inputs_BLD.shape[:2], dtype=mask_BT.dtype, device=device)
-    logits_BSV = base.model(
-        inputs_embeds=inputs_BLD,
-        past_key_values=cache,
-        attention_mask=torch.cat([mask_BT, ones_BL], dim=1),
-        position_ids=mask_BT.sum(1, keepdim=True) + torch.arange(inputs_BLD.shape[1], device=device),
-        logits_to_keep=longest,
-    ).logits.float()
-    first_BN = torch.log_softmax(logits_BSV[:, 0], dim=-1)[:, domain.first_N]
-    loss = -(probability_BN * first_BN).sum(-1).mean()
+    logits_BSV = trial.logits(probability_BN, said_BS)
+    loss = -(probability_BN * trial.first(logits_BSV)).sum(-1).mean()
     if sentence:
         # Summed over a sentence, not averaged: few of its tokens tell the outcomes apart, and these must count in full.
         rest = torch.nn.functional.cross_entropy(
@@ -199,3 +213,21 @@ def _loss(  # noqa: PLR0913, PLR0917 - the parts of one training step
         )
         loss = loss + rest / batch
     return loss
+
+
+@torch.no_grad()
+def _response(base: BaseLLM, injector: Injector, domains: Sequence[_Domain], rng: random.Random) -> float:
+    """How far the LLM's log-odds move for a move of one in those that are injected, where corrections are made."""
+    together, alone = 0.0, _LEAST_MOVE
+    for domain in domains:
+        trial = _Trial(base, injector, domain, domain.prefixes)
+        wanted_BN = torch.log(_draw_outputs(len(domain.prefixes), len(domain.sentences), rng).clamp(min=_LEAST_CHANCE))
+        wanted_BN = wanted_BN.to(base.model.device)
+        nothing_BS = torch.full((len(domain.prefixes), 1), _IGNORED, device=base.model.device)
+        said_BN = trial.first(trial.logits(wanted_BN.softmax(-1), nothing_BS))
+        moved_BN = torch.log_softmax(2 * wanted_BN - said_BN, -1)
+        then_BN = trial.first(trial.logits(moved_BN.softmax(-1), nothing_BS))
+        cause_BN, effect_BN = (own - own.mean(-1, keepdim=True) for own in (moved_BN - wanted_BN, then_BN - said_BN))
+        together += float((cause_BN * effect_BN).sum())
+        alone += float((cause_BN * cause_BN).sum())
+    return together / alone

@@ -111,9 +111,10 @@ def test_a_correction_takes_the_llms_own_lean_away(
         wanted = odds(one.probability_N.tolist())
         first = odds(_plain(base, injector, one, one.probability_N.tolist(), 1)[0])
         (once,) = Speaker(base, injector, corrections=1, tolerance=0.0).speak([one], 1)
-        assert odds(once.injected) == pytest.approx(wanted + (wanted - first), abs=1e-3)
+        usual = float(injector.response)
+        assert odds(once.injected) == pytest.approx(wanted + (wanted - first) / usual, abs=1e-3)
         second = odds(once.probabilities)
-        slope = min(max((second - first) / (wanted - first), 0.5), 4.0)
+        slope = min(max((second - first) / (odds(once.injected) - wanted), 0.5), 4.0)
         (twice,) = Speaker(base, injector, corrections=2, tolerance=0.0).speak([one], 1)
         assert odds(twice.injected) == pytest.approx(odds(once.injected) + (wanted - second) / slope, abs=1e-2)
 
@@ -141,6 +142,24 @@ def test_injected_tokens_stand_after_the_outcomes_at_the_end_of_the_users_words(
     assert torch.equal(inputs_LD[-after:], embed(prompt.after_T))
     other_LD = speaker.embeddings(one, torch.tensor([0.9, 0.1]))
     assert not torch.equal(inputs_LD[before:-after], other_LD[before:-after])
+
+
+def test_what_opens_every_prompt_is_computed_once(
+    base: BaseLLM, injector: Injector, injections: list[Injection]
+) -> None:
+    speaker = Speaker(base, injector)
+    widths: list[int] = []
+    hook = base.model.register_forward_pre_hook(
+        lambda _, __, given: widths.append(given["inputs_embeds"].shape[1]) if "inputs_embeds" in given else None,
+        with_kwargs=True,
+    )
+    with hook:
+        speaker.speak(injections[:1], 1)
+    prompt = injection_prompt(base, injections[0].question, injections[0].schema.target.sentences)
+    opening = len(speaker.opening().ids_P)
+    assert opening > 0
+    assert prompt.before_T[:opening].tolist() == speaker.opening().ids_P.tolist()
+    assert widths[0] == len(prompt.before_T) + 2 + len(prompt.after_T) - opening
 
 
 def test_nothing_to_say_is_nothing_said(base: BaseLLM, injector: Injector) -> None:
