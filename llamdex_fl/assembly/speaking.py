@@ -126,8 +126,7 @@ class Speaker:
                 return given, cache
             cache.crop(prompts.before - prompts.mask_BL.shape[1])
             now = list(zip(given, said, strict=True))
-            usual = float(self.injector.response)
-            slopes = [_slope(*pair) for pair in zip(before, now, strict=True)] if before else [usual] * len(now)
+            slopes = [_slope(*pair) for pair in zip(before, now, strict=True)] if before else [1.0] * len(now)
             before = now
             given = [
                 torch.log_softmax(own_N + (aim_N - said_N) / slope, -1)

@@ -34,8 +34,6 @@ class Injector(nn.Module):
     """Turns outcomes' probabilities into token vectors at the scale of the LLM's own embeddings."""
 
     scale: Tensor
-    #: How far the LLM's log-odds usually move for a move of one in those that are injected; measured after training.
-    response: Tensor
 
     def __init__(self, width: int, scale: float, base_digest: str) -> None:
         """Make an untrained injector.
@@ -48,7 +46,6 @@ class Injector(nn.Module):
         super().__init__()
         self.base_digest = base_digest
         self.register_buffer("scale", torch.tensor(scale))
-        self.register_buffer("response", torch.tensor(1.0))
         self.mark = nn.Sequential(
             nn.Linear(_STEPS + 2, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, width), nn.LayerNorm(width)
         )

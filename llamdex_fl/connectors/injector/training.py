@@ -24,10 +24,6 @@ from llamdex_fl.connectors.questions import QuestionGenerator, Wording
 __all__ = ["InjectorRecipe", "train_injector"]
 
 _IGNORED = -100
-_LEAST_CHANCE = 1e-4
-_LEAST_MOVE = 1e-6
-#: An LLM that hardly listens, or listens wildly, is corrected in steps of a bounded size.
-_RESPONSES = (0.5, 4.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +107,6 @@ def train_injector(
             schedule.step()
             if on_step is not None:
                 on_step(step + 1, recipe.steps, float(loss.detach()))
-    injector.response.fill_(min(max(_response(base, injector, domains, rng), _RESPONSES[0]), _RESPONSES[1]))
     return injector.eval()
 
 
@@ -213,21 +208,3 @@ def _loss(  # noqa: PLR0913 - the parts of one training step
         )
         loss = loss + rest / batch
     return loss
-
-
-@torch.no_grad()
-def _response(base: BaseLLM, injector: Injector, domains: Sequence[_Domain], rng: random.Random) -> float:
-    """How far the LLM's log-odds move for a move of one in those that are injected, where corrections are made."""
-    together, alone = 0.0, _LEAST_MOVE
-    for domain in domains:
-        trial = _Trial(base, injector, domain, domain.prefixes)
-        wanted_BN = torch.log(_draw_outputs(len(domain.prefixes), len(domain.sentences), rng).clamp(min=_LEAST_CHANCE))
-        wanted_BN = wanted_BN.to(base.model.device)
-        nothing_BS = torch.full((len(domain.prefixes), 1), _IGNORED, device=base.model.device)
-        said_BN = trial.first(trial.logits(wanted_BN.softmax(-1), nothing_BS))
-        moved_BN = torch.log_softmax(2 * wanted_BN - said_BN, -1)
-        then_BN = trial.first(trial.logits(moved_BN.softmax(-1), nothing_BS))
-        cause_BN, effect_BN = (own - own.mean(-1, keepdim=True) for own in (moved_BN - wanted_BN, then_BN - said_BN))
-        together += float((cause_BN * effect_BN).sum())
-        alone += float((cause_BN * cause_BN).sum())
-    return together / alone
