@@ -16,15 +16,14 @@ from llamdex_fl.envelope.certificates import (
 )
 from llamdex_fl.envelope.dsse import SignedEnvelope, sign
 from llamdex_fl.envelope.enrolment import EnrolmentReply, EnrolmentRequest
+from llamdex_fl.envelope.invitation import Invitation, InvitationProof
 from llamdex_fl.envelope.keyring import (
+    FormerKeys,
     Keyring,
     Member,
     ProviderEntry,
-    Root,
     load_keyring,
-    load_root,
     read_keyring,
-    read_root,
 )
 from llamdex_fl.envelope.keystore import (
     Passphrase,
@@ -40,6 +39,7 @@ from llamdex_fl.envelope.keystore import (
 )
 from llamdex_fl.envelope.receipt import Receipt, ReceiptBody, TreeHead, verify_receipt, verify_successor
 from llamdex_fl.envelope.refusal import Answer, DocumentError, RefusedError
+from llamdex_fl.envelope.root import Root, load_root, read_root
 from llamdex_fl.envelope.sealing import ChunkOpener, SealedFile, SealOrder, seal, verify_statement
 from llamdex_fl.envelope.session import Chunk, Committed, Header, Progress, Session, Wish
 from llamdex_fl.envelope.signing import Signature, SigningKey, VerifyKey
@@ -57,7 +57,10 @@ __all__ = [
     "DocumentError",
     "EnrolmentReply",
     "EnrolmentRequest",
+    "FormerKeys",
     "Header",
+    "Invitation",
+    "InvitationProof",
     "Keyring",
     "Member",
     "Passphrase",

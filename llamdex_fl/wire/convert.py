@@ -3,7 +3,7 @@
 Messages come from elsewhere: sizes of ids, digests and keys are checked here, meaning and signatures later.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from llamdex_fl.envelope import (
@@ -189,8 +189,10 @@ def commit_response(committed: Committed) -> upload_service_pb2.CommitUploadResp
     )
 
 
-def read_commit_response(message: upload_service_pb2.CommitUploadResponse, key: VerifyKey) -> Committed:
-    """Read a receipt and verify its signatures and inclusion proof with the provider's key.
+def read_commit_response(
+    message: upload_service_pb2.CommitUploadResponse, key: VerifyKey | Sequence[VerifyKey]
+) -> Committed:
+    """Read a receipt and verify its signatures and inclusion proof with the provider's key, or one of its keys.
 
     Raises:
         ReceiptError: it does not verify.
