@@ -5,9 +5,10 @@ chunks are there; an artefact is linked into place before, and the spool removed
 enters release, receipt, log leaf and tree head together. No key or plaintext of an upload is kept elsewhere.
 """
 
+import hashlib
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,7 +37,9 @@ from llamdex_fl.errors import SchemaError, WeightsError, WeightsLimitError
 from llamdex_fl.schema import load_schema
 from provider_server import intake
 from provider_server.config import ProviderConfig
+from provider_server.keyring_writer import read_reply
 from provider_server.keys import KeyringFile, ProviderKeys
+from provider_server.log_book import Situation, log_entries, note_changes
 from provider_server.quarantine import review
 from provider_server.registry import Registry, UploadRecord
 from provider_server.spool import Stream, file_digest, next_index, place
@@ -83,6 +86,7 @@ class Desk:
             if registry.log.head() is None:
                 head = TreeHead.make(config.provider, 0, root_hash([]), clock(), self._signer())
                 registry.log.add_head(0, head.envelope)
+        self._note_changes()
         needed = registry.uploads.ids_under_way(clock())
         for path in config.spool.iterdir():
             if path.stem not in needed:
@@ -122,6 +126,7 @@ class Desk:
                     status="open",
                 )
                 uploads.add(upload)
+        self._note_changes()
         head = self._head()
         return Session(
             upload_id=upload.upload_id,
@@ -264,6 +269,8 @@ class Desk:
                     got="a second one",
                     next_step="wait for the next round",
                 )
+            # A release is never the next leaf after a revocation that the log does not have.
+            self._note_changes()
             leaves = self._registry.log.leaves()
             body = ReceiptBody(
                 provider=self.config.provider,
@@ -296,7 +303,46 @@ class Desk:
         envelope = self._registry.log.head()
         if envelope is None:
             raise AssertionError("the first head is signed at the start")
-        return TreeHead.verified(envelope, self.current_keyring().log_keys)
+        keyring = self.current_keyring()
+        head = TreeHead.verified(envelope, keyring.log_keys)
+        if self._signer().public == keyring.provider.key and any(
+            signature.keyid.startswith(keyring.provider.key.keyid) for signature in envelope.signatures
+        ):
+            return head
+        # Signed before a rotation: signed again, so that silos need the former key for old receipts only.
+        head = TreeHead.make(self.config.provider, head.size, head.root_hash, self._clock(), self._signer())
+        self._registry.log.add_head(head.size, head.envelope)
+        return head
+
+    def read_log(self, known: int) -> tuple[TreeHead, tuple[bytes, ...]]:
+        """The log's head for a silo that knows a tree of size ``known``, and that it extends that one."""
+        self._note_changes()
+        head = self._head()
+        return head, self._consistency(known, head.size)
+
+    def log_entries(self, size: int) -> Iterator[tuple[bytes, SignedEnvelope | None]]:
+        """The first ``size`` leaves, each with its release's signed statement if it is one of a release."""
+        return log_entries(self._registry, size)
+
+    def read_enrolment(self, silo: str, version: int, certificate_digest: bytes) -> bytes:
+        """What a silo may fetch, as ``EnrolmentReply`` writes it; nothing if it has all of it."""
+        keyring = self.current_keyring()
+        reply = read_reply(self.config, silo, self.keyring_file.root, keyring)
+        same = not reply.certificate or hashlib.sha256(reply.certificate).digest() == certificate_digest
+        return b"" if same and keyring.version <= version else reply.to_json().encode()
+
+    def _note_changes(self) -> None:
+        keyring = self.current_keyring()
+        note_changes(
+            self._registry,
+            Situation(
+                config=self.config,
+                root=self.keyring_file.root,
+                keyring=keyring,
+                signer=self._keys.signer(keyring),
+                now=self._clock(),
+            ),
+        )
 
     def _signer(self) -> SigningKey:
         return self._keys.signer(self.current_keyring())

@@ -18,6 +18,7 @@ from llamdex_fl.envelope import (
     Passphrase,
     Root,
     SignedEnvelope,
+    SigningKey,
     load_keyring,
     load_root,
     load_signing_key,
@@ -25,7 +26,7 @@ from llamdex_fl.envelope import (
     write_atomically,
 )
 from llamdex_fl.envelope.root import read_signed_file
-from llamdex_fl.errors import ConfigError
+from llamdex_fl.errors import ConfigError, KeyringError
 from provider_server.config import ProviderConfig, load_provider_config
 
 __all__ = ["KEYRING_LIFETIME", "KeyringWriter", "changing", "moment", "read_reply", "root_chain"]
@@ -67,6 +68,14 @@ class KeyringWriter:
             ConfigError: there are not enough root keys.
             KeyringError: silos would refuse it.
         """
+        signed = keyring.signed(self.root_signers())
+        # Read as silos will read it, so that nothing is published that they would refuse.
+        self.keyring = read_keyring(signed, self.root, now=self.now, at_least=self.keyring.version)
+        write_atomically(self.config.keyring, signed.to_json().encode())
+        return signed
+
+    def root_signers(self) -> list[SigningKey]:
+        """The present root's private keys, as many as are there; raises ``ConfigError`` under its threshold."""
         paths = sorted(self.root_keys.rglob("*.pem")) if self.root_keys.is_dir() else []
         known = {key.keyid for key in self.root.keys}
         signers = [load_signing_key(path, self.passphrase) for path in paths]
@@ -78,11 +87,7 @@ class KeyringWriter:
                 got=str(len(signers)),
                 next_step="bring the root keys back, or name their directory with --root-keys-from",
             )
-        signed = keyring.signed(signers)
-        # Read as silos will read it, so that nothing is published that they would refuse.
-        self.keyring = read_keyring(signed, self.root, now=self.now, at_least=self.keyring.version)
-        write_atomically(self.config.keyring, signed.to_json().encode())
-        return signed
+        return signers
 
     def reply(self, silo: str, certificate: bytes) -> Path:
         """Write what a silo gets back, with the present keyring."""
@@ -108,7 +113,7 @@ def changing(
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         root = load_root(config.root, now=now)
         # An expired keyring may be renewed: whoever has the root's keys decides.
-        keyring = load_keyring(config.keyring, root, now=datetime.min.replace(tzinfo=UTC))
+        keyring = _load_keyring(config, root)
         yield KeyringWriter(
             config=config,
             now=now,
@@ -119,6 +124,18 @@ def changing(
         )
     finally:
         os.close(descriptor)
+
+
+def _load_keyring(config: ProviderConfig, root: Root) -> Keyring:
+    ever = datetime.min.replace(tzinfo=UTC)
+    try:
+        return load_keyring(config.keyring, root, now=ever)
+    except KeyringError:
+        former = config.former_roots / f"{root.version - 1}.json"
+        if not former.exists():
+            raise
+        # A rotation of the root was interrupted before the new one signed the keyring.
+        return load_keyring(config.keyring, load_root(former, now=ever), now=ever)
 
 
 def root_chain(config: ProviderConfig) -> tuple[SignedEnvelope, ...]:

@@ -70,7 +70,7 @@ def shown_pair(directory: Path, name: str) -> TlsPair:
     both = sorted(set(keys) & set(certificates))
     if not both:
         raise ConfigError(
-            f"There is no {name} key with its certificate in {directory}.",
+            f"There is no certificate {directory / f'{name}-certificate.pem'} with its key.",
             expected=f"{name}.pem and {name}-certificate.pem, or numbered ones",
             got="nothing",
             next_step="restore it from a backup",

@@ -158,10 +158,13 @@ def _voucher(writer: KeyringWriter, path: Path, request: EnrolmentRequest) -> Vo
     if request.proof is not None:
         check_invitation(writer.config, request, writer.now)
         return "invitation"
-    if enrolled is not None and enrolled.key.keyid not in writer.keyring.revoked:
-        # The same key again, for a new certificate, vouches for itself.
-        if request.key == enrolled.key or request.is_signed_by(enrolled.key):
-            return "former keys"
+    # The same key again, for a new certificate, vouches for itself.
+    if (
+        enrolled is not None
+        and enrolled.key.keyid not in writer.keyring.revoked
+        and (request.key == enrolled.key or request.is_signed_by(enrolled.key))
+    ):
+        return "former keys"
     if request.envelope is not None and len(request.envelope.signatures) > 2:  # noqa: PLR2004 - the two of its own key
         # It claims to be vouched for by keys that are not, or no longer, the silo's.
         raise _bad_request(path, "a signature of the keys that are enrolled now", "one of other keys")

@@ -11,6 +11,8 @@ from llamdex_fl.envelope.certificates import (
     issue_provider,
     issue_silo,
     provider_name,
+    renew_silo,
+    request_is_for,
     silo_uri,
     spki_digest,
 )
@@ -28,15 +30,18 @@ from llamdex_fl.envelope.keyring import (
 from llamdex_fl.envelope.keystore import (
     Passphrase,
     generate_tls_key,
+    is_encrypted,
     load_recipient_key,
     load_signing_key,
     load_tls_key,
+    pem_passphrase,
     save_recipient_key,
     save_signing_key,
     save_tls_key,
     tls_key_pem,
     write_atomically,
 )
+from llamdex_fl.envelope.log_entry import LogNote, read_log_entry
 from llamdex_fl.envelope.receipt import Receipt, ReceiptBody, TreeHead, verify_receipt, verify_successor
 from llamdex_fl.envelope.refusal import Answer, DocumentError, RefusedError
 from llamdex_fl.envelope.root import Root, load_root, read_root
@@ -62,6 +67,7 @@ __all__ = [
     "Invitation",
     "InvitationProof",
     "Keyring",
+    "LogNote",
     "Member",
     "Passphrase",
     "Progress",
@@ -86,6 +92,7 @@ __all__ = [
     "generate_tls_key",
     "guarantee_document",
     "guarantee_from_document",
+    "is_encrypted",
     "issue_ca",
     "issue_provider",
     "issue_silo",
@@ -94,9 +101,13 @@ __all__ = [
     "load_root",
     "load_signing_key",
     "load_tls_key",
+    "pem_passphrase",
     "provider_name",
     "read_keyring",
+    "read_log_entry",
     "read_root",
+    "renew_silo",
+    "request_is_for",
     "save_recipient_key",
     "save_signing_key",
     "save_tls_key",
