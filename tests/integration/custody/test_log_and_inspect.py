@@ -87,7 +87,7 @@ def read(used: Consortium) -> tuple[Any, ...]:
     return head, proof, entries, identity.keyring, known, outbox.receipts(identity.keyring.log_keys)
 
 
-def check(read: tuple[Any, ...], **changes: Any) -> Any:  # noqa: ANN401 - a report
+def check(read: tuple[Any, ...], **changes: Any) -> Any:
     names = ("head", "proof", "entries", "keyring", "known", "receipts")
     return check_log(**{**dict(zip(names, read, strict=True)), **changes})
 
@@ -233,14 +233,14 @@ def test_both_sides_under_a_passphrase_from_invitation_to_receipt(
     without = silo_program("log", "verify", str(home))
     assert without.returncode == 2
     assert "--passphrase-file" in without.stderr
-    assert silo_program("log", "verify", str(home), LLAMDEX_PASSPHRASE="wrong").returncode == 2
+    assert silo_program("log", "verify", str(home), LLAMDEX_PASSPHRASE="wrong").returncode == 2  # noqa: S106 - a wrong one
     assert silo_program("log", "verify", str(home), "--passphrase-file", str(secret)).returncode == 0
     with pytest.raises(ConfigError, match="passphrase"):
         load_identity(uplink_config(home))
 
 
-def uplink_config(home: Path) -> Any:  # noqa: ANN401 - a SiloConfig
-    from silo_client.config import load_silo_config  # noqa: PLC0415
+def uplink_config(home: Path) -> Any:
+    from silo_client.config import load_silo_config
 
     return load_silo_config(home)
 

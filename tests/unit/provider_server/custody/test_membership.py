@@ -49,7 +49,7 @@ def make_silo(tmp_path: Path) -> MakeSilo:
     return make
 
 
-def keyring(provider: Path):  # noqa: ANN201 - the keyring as it is on the disk
+def keyring(provider: Path):
     return load_keyring(provider / "keyring.json", load_root(provider / "root.json", now=moment()), now=moment())
 
 
