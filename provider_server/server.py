@@ -68,12 +68,13 @@ async def _run(desk: Desk, ready: Callable[[str], None]) -> None:
     await server.start()
     address = f"{config.address.rsplit(':', 1)[0]}:{port}"
     _LOG.info("provider %s listens on %s", config.provider, address)
-    ready(address)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         # Not from a thread other than the main one; a test that runs the server there stops it otherwise.
         with contextlib.suppress(ValueError, RuntimeError):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    # Only now: whoever waits for it may stop the server at once.
+    ready(address)
     await stopped.wait()
     await healthy.enter_graceful_shutdown()
     await server.stop(_GRACE_SECONDS)

@@ -33,17 +33,17 @@ def toy_wording(toy_schema: Schema) -> Wording:
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a BERT of 2 layers and a WordPiece vocabulary of letters and a few words."""
-    import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    import torch  # noqa: PLC0415 - most tests need no torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors  # noqa: PLC0415
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast  # noqa: PLC0415
 
     torch.set_num_threads(1)
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     signs = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
-    words = "red green grams weighs fruit ripe apple pear man woman pain chest".split()
+    words = "red green grams weighs fruit ripe apple pear man woman pain chest".split()  # noqa: SIM905 - readable
     pieces = [*special, *signs, *(f"##{sign}" for sign in signs), *words]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106 - no password
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -52,11 +52,11 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("encoder")
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
+        pad_token="[PAD]",  # noqa: S106
+        unk_token="[UNK]",  # noqa: S106
+        cls_token="[CLS]",  # noqa: S106
+        sep_token="[SEP]",  # noqa: S106
+        mask_token="[MASK]",  # noqa: S106
     ).save_pretrained(folder)
     config = BertConfig(
         vocab_size=len(pieces),
@@ -88,9 +88,9 @@ def make_tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
 
 
 def _save_tiny_llm(family: str, folder: Path) -> Path:
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import (
+    import torch  # noqa: PLC0415 - most tests need no torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: PLC0415
+    from transformers import (  # noqa: PLC0415
         AutoModelForCausalLM,
         GPTNeoXConfig,
         LlamaConfig,
@@ -119,8 +119,8 @@ def _save_tiny_llm(family: str, folder: Path) -> Path:
     )
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",  # noqa: S106 - no password
+        pad_token="<|endoftext|>",  # noqa: S106
         chat_template=_CHATML,
     )
     wrapped.save_pretrained(folder)
@@ -150,11 +150,11 @@ def _save_tiny_llm(family: str, folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def make_seat() -> Callable[..., "Seat"]:
     """Makes an expert with random weights, from a seed."""
-    import numpy as np
+    import numpy as np  # noqa: PLC0415 - most tests need no torch, which the assembly imports
 
-    from llamdex_fl.assembly import Seat
-    from llamdex_fl.experts import THERMOMETER_LINEAR, Expert, tensor_shapes
-    from llamdex_fl.privacy import Guarantee, LaplaceCounts, SampledGaussian
+    from llamdex_fl.assembly import Seat  # noqa: PLC0415
+    from llamdex_fl.experts import THERMOMETER_LINEAR, Expert, tensor_shapes  # noqa: PLC0415
+    from llamdex_fl.privacy import Guarantee, LaplaceCounts, SampledGaussian  # noqa: PLC0415
 
     def make(schema: Schema, silo: str, seed: int = 0) -> "Seat":
         random = np.random.default_rng(seed)

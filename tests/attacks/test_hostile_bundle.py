@@ -53,7 +53,7 @@ def _as_nobody(action: Callable[[], object]) -> object:
             os.setresgid(_NOBODY.pw_gid, _NOBODY.pw_gid, _NOBODY.pw_gid)
             os.setresuid(_NOBODY.pw_uid, _NOBODY.pw_uid, _NOBODY.pw_uid)
             result = json.dumps(action())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the child must end here whatever happens
             result = json.dumps(type(error).__name__)
         os.write(write, result.encode())
         os._exit(0)

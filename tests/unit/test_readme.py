@@ -7,11 +7,11 @@ import click
 import pytest
 import typer
 
-from provider_server.cli import main as _provider
+from provider_server.cli import main as _provider  # noqa: F401 - registers the commands
 from provider_server.cli.main import app as provider_app
-from silo_client.cli import main as _silo
+from silo_client.cli import main as _silo  # noqa: F401 - registers the commands
 from silo_client.cli.main import app as silo_app
-from simulations.cli import main as _sim
+from simulations.cli import main as _sim  # noqa: F401 - registers the commands
 from simulations.cli.main import app as sim_app
 
 ROOT = Path(__file__).parents[2]

@@ -79,13 +79,13 @@ class Attacker:
             recipient=self.identity.keyring.provider.recipients[0],
         )
 
-    def upload(self, *parts: Any) -> int:
+    def upload(self, *parts: Any) -> int:  # noqa: ANN401 - messages
         return convert.read_upload_response(self.stub.UploadExpert(iter(parts), timeout=20))
 
     def send(self, sealed: SealedFile) -> None:
         self.upload(*uplink._messages(sealed, 0))
 
-    def commit(self, sealed: SealedFile, digest: bytes | None = None) -> Any:
+    def commit(self, sealed: SealedFile, digest: bytes | None = None) -> Any:  # noqa: ANN401 - a message
         digest = sealed.header.statement.digest() if digest is None else digest
         return self.stub.CommitUpload(convert.commit_request(sealed.header.upload_id, digest, 0), timeout=60)
 
@@ -93,7 +93,7 @@ class Attacker:
         request = convert.status_request(sealed.header.upload_id)
         return convert.read_status_response(self.stub.GetUploadStatus(request)).status
 
-    def resigned(self, sealed: SealedFile, key: SigningKey | None = None, **changes: object) -> Any:
+    def resigned(self, sealed: SealedFile, key: SigningKey | None = None, **changes: object) -> Any:  # noqa: ANN401 - a message
         """The header of an envelope whose statement says something else, signed well."""
         statement = replace(sealed.statement, **changes)  # type: ignore[arg-type]  # a table of changes
         envelope = sign("application/vnd.in-toto+json", statement.to_payload(), key or self.identity.signer)
@@ -134,7 +134,7 @@ def test_no_or_foreign_certificate(consortium: Consortium):
     for pair in ((None, None), (tls_key_pem(key), foreign)):
         with channel(consortium, *pair) as opened:
             call = opened.unary_unary(SERVICE + "BeginUpload")
-            assert refused(lambda: call(b"", timeout=5))[0] == Code.UNAVAILABLE
+            assert refused(lambda: call(b"", timeout=5))[0] == Code.UNAVAILABLE  # noqa: B023 - called at once
     with grpc.insecure_channel(consortium.address) as opened:
         assert refused(lambda: opened.unary_unary(SERVICE + "BeginUpload")(b"", timeout=5))[0] is Code.UNAVAILABLE
 
@@ -155,7 +155,7 @@ def test_a_stripped_or_bad_signature_is_refused_after_one_message(attacker: Atta
     ):
         sent = []
 
-        def messages(signatures: Any = signatures, sent: list[int] = sent) -> Iterator[Any]:
+        def messages(signatures: Any = signatures, sent: list[int] = sent) -> Iterator[Any]:  # noqa: ANN401 - messages
             header = replace(sealed.header, statement=replace(signed, signatures=tuple(signatures)))
             yield convert.header_request(header)
             sent.append(1)
@@ -333,12 +333,12 @@ def test_other_digest_than_the_statement(attacker: Attacker):
     assert Statement.from_payload(payload)
     # A silo that signs a wrong digest: the envelope opens, the whole does not match.
     order = attacker.seal(b"x" * 100)
-    from llamdex_fl.envelope.stream import encrypt_chunk
-    from llamdex_fl.envelope.suite import stream_cipher
+    from llamdex_fl.envelope.stream import encrypt_chunk  # noqa: PLC0415 - used here only
+    from llamdex_fl.envelope.suite import stream_cipher  # noqa: PLC0415 - used here only
 
     key = bytes(32)
     wrapped = attacker.identity.keyring.provider.recipients[0].wrap(key, order.statement.key_context())
-    import hashlib
+    import hashlib  # noqa: PLC0415 - used here only
 
     statement = replace(order.statement, artefact_digest="00" * 32, wrapped_digest=hashlib.sha256(wrapped).hexdigest())
     envelope = sign("application/vnd.in-toto+json", statement.to_payload(), attacker.identity.signer)
@@ -371,7 +371,7 @@ def test_malformed_messages_and_unknown_methods(consortium: Consortium):
     pair = (identity.tls_key, identity.tls_certificate)
     with channel(consortium, *pair, options=[("grpc.max_send_message_length", -1)]) as opened:
 
-        def call(method: str, data: bytes, **more: Any) -> Callable[[], object]:
+        def call(method: str, data: bytes, **more: Any) -> Callable[[], object]:  # noqa: ANN401 - options of grpc
             return lambda: opened.unary_unary(method)(data, timeout=5, **more)
 
         garbage = b"\xff\xff\xff"

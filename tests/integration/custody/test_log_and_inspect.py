@@ -87,7 +87,7 @@ def read(used: Consortium) -> tuple[Any, ...]:
     return head, proof, entries, identity.keyring, known, outbox.receipts(identity.keyring.log_keys)
 
 
-def check(read: tuple[Any, ...], **changes: Any) -> Any:
+def check(read: tuple[Any, ...], **changes: Any) -> Any:  # noqa: ANN401 - a report
     names = ("head", "proof", "entries", "keyring", "known", "receipts")
     return check_log(**{**dict(zip(names, read, strict=True)), **changes})
 
@@ -198,6 +198,7 @@ def test_inspect_before_and_after(used: Consortium):
     assert list(silo.spool.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_both_sides_under_a_passphrase_from_invitation_to_receipt(
     make_consortium: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -239,8 +240,8 @@ def test_both_sides_under_a_passphrase_from_invitation_to_receipt(
         load_identity(uplink_config(home))
 
 
-def uplink_config(home: Path) -> Any:
-    from silo_client.config import load_silo_config
+def uplink_config(home: Path) -> Any:  # noqa: ANN401 - a SiloConfig
+    from silo_client.config import load_silo_config  # noqa: PLC0415
 
     return load_silo_config(home)
 

@@ -35,11 +35,11 @@ def running(make_consortium: Callable[..., Consortium]) -> Consortium:
     return own
 
 
-def send(own: Consortium, silo: str = "a") -> Any:
+def send(own: Consortium, silo: str = "a") -> Any:  # noqa: ANN401 - a receipt
     return uplink.upload(own.release(), own.offer(), own.silos[silo], deadline_s=10)
 
 
-def keyring(home: Path) -> Any:
+def keyring(home: Path) -> Any:  # noqa: ANN401 - a keyring
     return load_keyring(home / "keyring.json", load_root(home / "root.json", now=moment()), now=moment())
 
 
@@ -54,7 +54,7 @@ def shown(own: Consortium, silo: str = "a") -> str:
         return spki_digest(secured.getpeercert(binary_form=True) or b"")
 
 
-def sealed_with_one_chunk_sent(own: Consortium, silo: str) -> Any:
+def sealed_with_one_chunk_sent(own: Consortium, silo: str) -> Any:  # noqa: ANN401 - a challenge
     """An upload whose first chunk has arrived, bound to the present keys."""
     config, offer = own.silos[silo], own.offer()
     uplink.keep(own.release(), offer, config)
@@ -219,7 +219,7 @@ def test_revoked_between_any_two_steps(running: Consortium):
         sealed = delivery._seal(stub)
         revoked = []
 
-        def messages() -> Any:
+        def messages() -> Any:  # noqa: ANN401 - messages
             yield convert.header_request(sealed.header)
             chunks = sealed.chunks(0)
             yield convert.chunk_request(next(chunks))
@@ -260,6 +260,7 @@ def _wait_for_chunk(running: Consortium, upload_id: str) -> None:
     raise AssertionError("the first chunk did not arrive")
 
 
+@pytest.mark.slow
 def test_rotation_by_commands(running: Consortium):
     """As people do it, with the programs."""
 

@@ -111,7 +111,7 @@ def test_killed_in_mid_upload_and_resumed(consortium: Consortium):
         assert [leaf.hex() for leaf in leaves].count(receipt.receipt_id) == 1
 
 
-def _send_one_chunk_and_kill(consortium: Consortium, silo: Any, offer: Any) -> Any:
+def _send_one_chunk_and_kill(consortium: Consortium, silo: Any, offer: Any) -> Any:  # noqa: ANN401 - see Consortium
     outbox, identity = Outbox(silo), load_identity(silo)
     order = outbox.get(offer.challenge)
     delivery = uplink._Delivery(outbox, identity, silo, *order, ends_at=time.monotonic() + 30)
@@ -119,7 +119,7 @@ def _send_one_chunk_and_kill(consortium: Consortium, silo: Any, offer: Any) -> A
         sealed = delivery._seal(stub)
         killed = threading.Event()
 
-        def messages() -> Any:
+        def messages() -> Any:  # noqa: ANN401 - messages
             yield convert.header_request(sealed.header)
             yield convert.chunk_request(next(sealed.chunks(0)))
             killed.wait(20)

@@ -73,7 +73,7 @@ def config(
 def test_connectors_are_trained_once_for_the_same_of_everything(config: ProviderConfig, base: BaseLLM) -> None:
     steps: list[tuple[str, int, int]] = []
 
-    def fit(**changes: Any) -> bool:
+    def fit(**changes: Any) -> bool:  # noqa: ANN401 - the options of fit_connectors
         recipes: dict[str, Any] = {"reader_recipe": READER, "injector_recipe": INJECTOR, **changes}
         return fit_connectors(config, base, on_progress=lambda *told: steps.append(told), **recipes)
 
@@ -301,7 +301,7 @@ def test_a_provider_serves_its_schemas_by_name(tmp_path: Path) -> None:
         provider_schemas(config)
 
 
-def test_a_domain_of_the_providers_own_needs_its_wording(
+def test_a_domain_of_the_providers_own_needs_its_wording(  # noqa: PLR0913, PLR0917 - fixtures
     tmp_path: Path,
     base: BaseLLM,
     tiny_encoder: Path,

@@ -238,7 +238,7 @@ def test_only_a_dead_socket_is_removed(tmp_path: Path, name: str):
 
 
 def test_a_long_home_gets_a_short_socket_that_callers_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    runtime = Path(f"/tmp/llamdex-test-{os.getpid()}")
+    runtime = Path(f"/tmp/llamdex-test-{os.getpid()}")  # noqa: S108 - made private below, and short on purpose
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     home = tmp_path / ("deep-" * 20)
     with Running(home) as running:

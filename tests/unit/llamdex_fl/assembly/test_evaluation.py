@@ -87,7 +87,7 @@ _WRONG: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("line", _WRONG.values(), ids=_WRONG)
-def test_a_malformed_line_is_named(tmp_path: Path, toy_schema: Schema, line: Any) -> None:
+def test_a_malformed_line_is_named(tmp_path: Path, toy_schema: Schema, line: Any) -> None:  # noqa: ANN401 - anything
     path = _file(tmp_path, json.dumps(GOOD), line if isinstance(line, str) else json.dumps(line), json.dumps(GOOD))
     with pytest.raises(QuestionError, match="line 2 ") as refusal:
         read_questions(path, {"fruit": toy_schema})
@@ -265,7 +265,7 @@ def test_an_unrouted_question_of_one_schema_is_timed_for_its_own(
     make_tiny_llm: Callable[[str], Path], tiny_encoder: Path, toy_schema: Schema, make_seat: Callable[..., Seat]
 ) -> None:
     """The likeliest schema of an unrouted question may be another one, with other features."""
-    from dataclasses import replace
+    from dataclasses import replace  # noqa: PLC0415 - one test's own
 
     other = replace(toy_schema, name="stone", features=(replace(toy_schema.features[0], name="hue"),))
     base = load_base_llm(str(make_tiny_llm("llama")))

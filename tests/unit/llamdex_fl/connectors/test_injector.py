@@ -52,7 +52,7 @@ def _prompts(base: BaseLLM, wording: Wording, domain: _Domain, rng: random.Rando
     return prompts
 
 
-def _whole_run(
+def _whole_run(  # noqa: PLR0913, PLR0917 - all that the loss depends on
     base: BaseLLM, injector: Injector, domain: _Domain, prompts: list[Tensor], after_T: Tensor, batch: int, seed: int
 ) -> dict[str, Tensor]:
     """The same loss, one example after the other, each from its first token on, without cache, padding or mask."""
@@ -79,7 +79,7 @@ def _whole_run(
 def test_the_loss_through_the_cache_is_the_loss_of_the_whole_run(
     base: BaseLLM,
     toy_wording: Wording,
-    sentence: bool,
+    sentence: bool,  # noqa: FBT001 - a parameter
 ) -> None:
     domain = _domain(base, toy_wording, 5, random.Random(11))
     prompts = _prompts(base, toy_wording, domain, random.Random(11))

@@ -231,7 +231,7 @@ def test_what_is_read_is_always_allowed(
     trained: Reader,
     toy_schema: Schema,
     texts: list[str],
-    fixed: bool,
+    fixed: bool,  # noqa: FBT001 - hypothesis names its arguments
 ) -> None:
     for reading in trained.read(texts, schema="fruit" if fixed else None):
         assert set(reading.features) == {feature.name for feature in toy_schema.features}

@@ -61,7 +61,7 @@ def schema_documents(draw: st.DrawFn) -> dict[str, Any]:
     return document | ({"silo_column": silo_column} if draw(st.booleans()) else {})
 
 
-def _shuffled(value: Any, rng: random.Random) -> Any:
+def _shuffled(value: Any, rng: random.Random) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, dict):
         return {key: _shuffled(value[key], rng) for key in rng.sample(list(value), len(value))}
     return [_shuffled(item, rng) for item in value] if isinstance(value, list) else value
@@ -79,7 +79,7 @@ def test_a_schema_comes_back_as_it_was_and_key_order_is_no_meaning(document: dic
 
 def test_digests_that_silos_have_agreed_on_stay() -> None:
     # From a separate JSON Canonicalization Scheme by hand: sorted keys, no spaces, integers without a point.
-    import hashlib
+    import hashlib  # noqa: PLC0415 - the oracle's own
 
     for name in library_names():
         schema = load_library_schema(name)
@@ -100,8 +100,8 @@ def _document() -> dict[str, Any]:
     }
 
 
-def _set(*path: str | int, to: Any) -> Callable[[dict[str, Any]], None]:
-    def change(document: Any) -> None:
+def _set(*path: str | int, to: Any) -> Callable[[dict[str, Any]], None]:  # noqa: ANN401 - JSON
+    def change(document: Any) -> None:  # noqa: ANN401
         for step in path[:-1]:
             document = document[step]
         document[path[-1]] = to
@@ -212,12 +212,12 @@ def test_a_feature_that_is_not_there_is_an_error_that_names_those_that_are() -> 
         (10**400, False),
     ],
 )
-def test_an_integer_holds_whole_numbers_within_its_bounds(value: Any, allowed: bool) -> None:
+def test_an_integer_holds_whole_numbers_within_its_bounds(value: Any, allowed: bool) -> None:  # noqa: ANN401, FBT001
     feature = Feature(name="weight", kind="integer", description="w", bounds=(20.0, 400.0))
     assert feature.contains(value) is allowed
 
 
 @pytest.mark.parametrize(("value", "allowed"), [(None, True), ("red", True), ("Red", False), (1, False), ([], False)])
-def test_a_category_holds_its_categories(value: Any, allowed: bool) -> None:
+def test_a_category_holds_its_categories(value: Any, allowed: bool) -> None:  # noqa: ANN401, FBT001
     feature = Feature(name="colour", kind="category", description="c", categories=("red", "green"))
     assert feature.contains(value) is allowed

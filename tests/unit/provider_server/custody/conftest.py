@@ -112,7 +112,7 @@ class Bench:
         finally:
             stream.close()
 
-    def commit(self, desk: Desk, sealed: SealedFile, silo: str = "a", known: int = 0) -> Any:
+    def commit(self, desk: Desk, sealed: SealedFile, silo: str = "a", known: int = 0) -> Any:  # noqa: ANN401 - Committed
         return desk.commit(silo, sealed.header.upload_id, sealed.header.statement.digest().hex(), known)
 
     def later(self, **more: float) -> None:

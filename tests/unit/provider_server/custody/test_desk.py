@@ -26,7 +26,7 @@ def crash_after(owner: object, name: str) -> Callable[[pytest.MonkeyPatch], None
     def install(patch: pytest.MonkeyPatch) -> None:
         original = getattr(owner, name)
 
-        def crashing(*arguments: Any, **keywords: Any) -> Any:
+        def crashing(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - whatever is wrapped
             original(*arguments, **keywords)
             raise CrashError
 
@@ -60,7 +60,7 @@ STEPS = {
 }
 
 
-def send_and_commit(bench: Bench, desk: Any, sealed: Any) -> None:
+def send_and_commit(bench: Bench, desk: Any, sealed: Any) -> None:  # noqa: ANN401 - see Bench
     bench.send(desk, sealed)
     bench.commit(desk, sealed)
 

@@ -21,7 +21,7 @@ def kinds(bench: Bench) -> list[str]:
     return [entry.kind if isinstance(entry, LogNote) else entry.silo for entry in entries]
 
 
-def deliver(bench: Bench, desk: Any, silo: str = "a") -> None:
+def deliver(bench: Bench, desk: Any, silo: str = "a") -> None:  # noqa: ANN401 - a desk
     sealed = bench.seal(desk, silo)
     bench.send(desk, sealed, silo)
     bench.commit(desk, sealed, silo)

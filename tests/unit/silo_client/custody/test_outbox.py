@@ -69,7 +69,7 @@ def test_a_crash_while_putting(config: SiloConfig, monkeypatch: pytest.MonkeyPat
     assert outbox.get(OFFER.challenge) is not None
 
 
-def _fail_at(step: int) -> Any:
+def _fail_at(step: int) -> Any:  # noqa: ANN401 - stands for a method
     calls, original = [0], Path.replace
 
     def failing(self: Path, target: Path) -> Path:
