@@ -7,12 +7,16 @@ Nobody gets a traceback who did not ask for one with LLAMDEX_TRACEBACK=1: the te
 what a silo keeps to itself.
 """
 
+import functools
+import getpass
 import json
 import os
+import stat
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import click
 import typer
@@ -30,7 +34,7 @@ from rich.progress import (
 
 from llamdex_fl.errors import ConfigError, InputError, InternalError, LlamdexError, SystemRefusedError
 
-__all__ = ["print_json", "progress", "run", "stderr", "stdout"]
+__all__ = ["AskPassphrase", "PassphraseFile", "passphrase", "print_json", "progress", "run", "stderr", "stdout"]
 
 #: For people: tables and text that are the result.
 stdout = Console()
@@ -39,6 +43,24 @@ stderr = Console(stderr=True)
 
 _INTERRUPTED = 130
 _TRACEBACK = "LLAMDEX_TRACEBACK"
+_PASSPHRASE = "LLAMDEX_PASSPHRASE"  # noqa: S105 - the name of a variable
+_PASSPHRASE_FILE = "LLAMDEX_PASSPHRASE_FILE"  # noqa: S105 - see above
+_LONGEST_PASSPHRASE = 1024
+
+
+#: The option of every command that reads or makes private keys.
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        help="File (mode 0600) whose first line is the passphrase of the private keys. Else $LLAMDEX_PASSPHRASE_FILE "
+        "names such a file, or $LLAMDEX_PASSPHRASE is the passphrase, or a terminal asks.",
+    ),
+]
+#: The option of every command that makes the first private keys.
+AskPassphrase = Annotated[
+    bool, typer.Option("--ask-passphrase", help="Ask on the terminal for a passphrase that will protect the keys.")
+]
 
 
 def print_json(document: Any) -> None:  # noqa: ANN401 - what JSON can say
@@ -59,6 +81,58 @@ def progress() -> Progress:
         transient=False,
         disable=not stderr.is_terminal,
     )
+
+
+def passphrase(file: Path | None = None, *, new: bool = False, ask: bool = False) -> Callable[[], bytes] | None:
+    """Where the passphrase of private keys comes from; it is read when it is first needed, and once a process.
+
+    In this order: ``file``, the file that $LLAMDEX_PASSPHRASE_FILE names, $LLAMDEX_PASSPHRASE, the terminal. Never
+    the command line, which every user of the machine can read.
+
+    Args:
+        file: mode 0600 (refused otherwise); its first line is the passphrase.
+        new: for keys that are about to be made: without ``ask``, the terminal is no source, and keys get no
+            passphrase that nobody asked for.
+        ask: ask on the terminal, twice if ``new``.
+
+    Returns:
+        None if there is no source: then keys that are made are files of mode 0600, and encrypted ones are refused.
+    """
+    if file is None and os.environ.get(_PASSPHRASE_FILE):
+        file = Path(os.environ[_PASSPHRASE_FILE])
+    if file is not None:
+        return functools.cache(functools.partial(_passphrase_of, file))
+    if os.environ.get(_PASSPHRASE):
+        return functools.cache(os.environ[_PASSPHRASE].encode)
+    if ask or (not new and sys.stdin.isatty()):
+        return functools.cache(functools.partial(_asked, twice=new))
+    return None
+
+
+def _passphrase_of(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        status = os.fstat(stream.fileno())
+        line = stream.read(_LONGEST_PASSPHRASE).split(b"\n", 1)[0].rstrip(b"\r")
+    if stat.S_IMODE(status.st_mode) & 0o077 or not line:
+        raise ConfigError(
+            f"The passphrase's file {file} is not usable.",
+            expected="mode 0600, and the passphrase in its first line",
+            got=f"mode {stat.S_IMODE(status.st_mode):04o}, {'a' if line else 'an empty'} first line",
+            next_step=f"chmod 600 {file}, and write the passphrase into it",
+        )
+    return line
+
+
+def _asked(*, twice: bool) -> bytes:
+    first = getpass.getpass("Passphrase of the private keys: ")
+    if not first or (twice and getpass.getpass("The same again: ") != first):
+        raise ConfigError(
+            "There is no passphrase.",
+            expected="a passphrase, typed twice alike where keys are made",
+            got="nothing, or two different ones",
+            next_step="give the command again",
+        )
+    return first.encode()
 
 
 def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -92,7 +166,8 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> NoReturn:
 def _command(app: typer.Typer) -> click.Command:
     """The program, with the help of its arguments: typer 0.20 (Flower's pin) loses it under click 8.4 and later."""
     command: click.Command = typer.main.get_command(app)
-    for part in [command, *getattr(command, "commands", {}).values()]:
+    groups = getattr(command, "commands", {}).values()
+    for part in [command, *groups, *(inner for group in groups for inner in getattr(group, "commands", {}).values())]:
         annotations = getattr(part.callback, "__annotations__", {})
         for parameter in part.params:
             if isinstance(parameter, click.Argument) and not getattr(parameter, "help", None):

@@ -8,6 +8,7 @@
     │   ├── SchemaError               a schema file
     │   ├── RecordError               a silo's data file
     │   ├── QuestionError             a file of questions, or a question
+    │   ├── InvitationError           an invitation that is used, expired, or another silo's
     │   └── PortInUseError            an address that another process holds
     ├── PolicyError                   exit code 2: the silo's own policy says no
     │   └── BudgetSpentError          the privacy budget does not reach
@@ -39,6 +40,7 @@ __all__ = [
     "EnvelopeError",
     "InputError",
     "InternalError",
+    "InvitationError",
     "KeyringError",
     "LedgerError",
     "LlamdexError",
@@ -108,6 +110,10 @@ class RecordError(InputError):
 
 class QuestionError(InputError):
     """A question, or a file of questions, is not usable."""
+
+
+class InvitationError(InputError):
+    """An invitation to a consortium is used, expired, another silo's, or not one of this provider's."""
 
 
 class PortInUseError(InputError):

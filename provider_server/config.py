@@ -6,8 +6,10 @@
       provider.toml     this configuration
       root.json         the consortium's root (public)
       root/             the root's private keys: move them to another machine once silos are enrolled
-      keys/             the provider's private keys (0600) and its TLS certificate, the CA
+      keys/             the provider's private keys (0600) and its TLS certificate, the CA (provider_server.keys)
       keyring.json      who is who, signed by the root
+      roots/            roots before the present one, VERSION.json, for silos that pinned one of them
+      invitations/      digests of the invitations that were given out (0600)
       replies/          what each silo gets back after enrolment
       schemas/          schemas of the domains that are served, by digest
       wordings/         NAME/*.toml, for a schema called NAME whose wording does not come with the project
@@ -27,8 +29,10 @@ from typing import Any
 from llamdex_fl.base_llm.names import PACKAGED_MODEL
 from llamdex_fl.errors import ConfigError
 
-__all__ = ["Limits", "ProviderConfig", "load_provider_config"]
+__all__ = ["SILO_ID", "Limits", "ProviderConfig", "load_provider_config"]
 
+#: What a silo's id looks like.
+SILO_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _DOMAIN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9][a-z0-9-]{0,62})*")
 _ADDRESS = re.compile(r"[^\s:]+:\d{1,5}|\[[0-9a-f:]+\]:\d{1,5}")
@@ -111,6 +115,16 @@ class ProviderConfig:
     def keyring(self) -> Path:
         """The signed keyring."""
         return self.home / "keyring.json"
+
+    @property
+    def former_roots(self) -> Path:
+        """The directory of roots before the present one."""
+        return self.home / "roots"
+
+    @property
+    def invitations(self) -> Path:
+        """The directory of invitations, without their secrets."""
+        return self.home / "invitations"
 
     @property
     def replies(self) -> Path:

@@ -5,8 +5,10 @@ chunks are there; an artefact is linked into place before, and the spool removed
 enters release, receipt, log leaf and tree head together. No key or plaintext of an upload is kept elsewhere.
 """
 
+import hashlib
 import secrets
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +27,7 @@ from llamdex_fl.envelope import (
     RefusedError,
     Session,
     SignedEnvelope,
+    SigningKey,
     Statement,
     TreeHead,
     Wish,
@@ -34,7 +37,9 @@ from llamdex_fl.errors import SchemaError, WeightsError, WeightsLimitError
 from llamdex_fl.schema import load_schema
 from provider_server import intake
 from provider_server.config import ProviderConfig
+from provider_server.keyring_writer import read_reply
 from provider_server.keys import KeyringFile, ProviderKeys
+from provider_server.log_book import Situation, log_entries, note_changes
 from provider_server.quarantine import review
 from provider_server.registry import Registry, UploadRecord
 from provider_server.spool import Stream, file_digest, next_index, place
@@ -71,14 +76,17 @@ class Desk:
         self.keyring_file = KeyringFile(config, clock)
         self._registry = registry
         self._keys = keys
+        self._keyring_version = self.keyring_file.current().version
+        self._changing = threading.Lock()
         self._checks = checks
         self._clock = clock
         for directory in (config.spool, config.artefacts):
             directory.mkdir(mode=0o700, exist_ok=True)
         with registry.database.transaction():
             if registry.log.head() is None:
-                head = TreeHead.make(config.provider, 0, root_hash([]), clock(), keys.signer)
+                head = TreeHead.make(config.provider, 0, root_hash([]), clock(), self._signer())
                 registry.log.add_head(0, head.envelope)
+        self._note_changes()
         needed = registry.uploads.ids_under_way(clock())
         for path in config.spool.iterdir():
             if path.stem not in needed:
@@ -86,10 +94,13 @@ class Desk:
 
     def begin(self, silo: str, wish: Wish) -> Session:
         """Open a session, or give again one to which nothing was bound yet."""
-        now = self._clock()
+        now, recipient = self._clock(), self.current_keyring().provider.recipients[0]
         uploads, limits = self._registry.uploads, self.config.limits
         with self._registry.database.transaction():
             upload = uploads.reusable(silo, wish.round_challenge, wish.plaintext_length, now)
+            if upload is not None and upload.recipient_keyid != recipient.keyid:
+                # Begun before the key was rotated; nothing was sealed for it yet.
+                upload = None
             intake.admit(
                 wish,
                 self._registry.round(wish.round_challenge),
@@ -108,13 +119,14 @@ class Desk:
                     silo=silo,
                     round_challenge=wish.round_challenge,
                     challenge=secrets.token_hex(32),
-                    recipient_keyid=self._keys.recipient.public.keyid,
+                    recipient_keyid=recipient.keyid,
                     plaintext_length=wish.plaintext_length,
                     begun_at=now,
                     expires_at=now + timedelta(seconds=limits.session_seconds),
                     status="open",
                 )
                 uploads.add(upload)
+        self._note_changes()
         head = self._head()
         return Session(
             upload_id=upload.upload_id,
@@ -129,7 +141,7 @@ class Desk:
 
     def receive(self, silo: str, header: Header) -> "Stream":
         """Check a stream's header and bind its session; what is given back takes the chunks."""
-        now, keyring = self._clock(), self.keyring_file.current()
+        now, keyring = self._clock(), self.current_keyring()
         intake.check_size(header)
         signer, _, statement = intake.verify_signer(header, keyring)
         intake.check_parties(statement, signer=signer, silo=silo, keyring=keyring)
@@ -144,7 +156,8 @@ class Desk:
         # Opened before the session is bound: a wrapped key that does not unwrap must not take the session.
         path = self._spool(upload.upload_id)
         start = next_index(path, statement)
-        opener = ChunkOpener(statement, header, self._keys.recipient, next_index=start)
+        recipient = self._keys.recipient(upload.recipient_keyid)
+        opener = ChunkOpener(statement, header, recipient, next_index=start)
         if upload.status == "open" and not self._registry.uploads.bind(upload.upload_id, release_id, header.statement):
             # Two streams raced for an open session; the statement that was first has it.
             bound = self._registry.uploads.find(header.upload_id)
@@ -178,7 +191,7 @@ class Desk:
         )
         if upload.status != "committed":
             self._accept(upload)
-        receipt = Receipt.from_json(self._registry.accepted.receipt(release_id), self._keys.signer.public)
+        receipt = Receipt.from_json(self._registry.accepted.receipt(release_id), self.current_keyring().log_keys)
         return Committed(receipt=receipt, consistency=self._consistency(known_tree_size, receipt.tree_head.size))
 
     def review(self) -> None:
@@ -186,7 +199,7 @@ class Desk:
         review(self._registry, self.config.limits)
 
     def _accept(self, upload: UploadRecord) -> None:
-        signed, keyring = upload.statement, self.keyring_file.current()
+        signed, keyring = upload.statement, self.current_keyring()
         if signed is None:
             raise AssertionError("a bound upload has its statement")
         header = Header(upload_id=upload.upload_id, statement=signed, wrapped=b"")
@@ -256,6 +269,8 @@ class Desk:
                     got="a second one",
                     next_step="wait for the next round",
                 )
+            # A release is never the next leaf after a revocation that the log does not have.
+            self._note_changes()
             leaves = self._registry.log.leaves()
             body = ReceiptBody(
                 provider=self.config.provider,
@@ -268,7 +283,7 @@ class Desk:
                 accepted_at=now,
                 leaf_index=len(leaves),
             )
-            self._registry.accept(statement, signed, Receipt.make(body, leaves, now, self._keys.signer))
+            self._registry.accept(statement, signed, Receipt.make(body, leaves, now, self._signer()))
         path.unlink(missing_ok=True)
 
     def _check_offer(self, statement: Statement) -> None:
@@ -288,7 +303,49 @@ class Desk:
         envelope = self._registry.log.head()
         if envelope is None:
             raise AssertionError("the first head is signed at the start")
-        return TreeHead.verified(envelope, self._keys.signer.public)
+        keyring = self.current_keyring()
+        head = TreeHead.verified(envelope, keyring.log_keys)
+        if self._signer().public == keyring.provider.key and any(
+            signature.keyid.startswith(keyring.provider.key.keyid) for signature in envelope.signatures
+        ):
+            return head
+        # Signed before a rotation: signed again, so that silos need the former key for old receipts only.
+        head = TreeHead.make(self.config.provider, head.size, head.root_hash, self._clock(), self._signer())
+        self._registry.log.add_head(head.size, head.envelope)
+        return head
+
+    def read_log(self, known: int) -> tuple[TreeHead, tuple[bytes, ...]]:
+        """The log's head for a silo that knows a tree of size ``known``, and that it extends that one."""
+        self._note_changes()
+        head = self._head()
+        return head, self._consistency(known, head.size)
+
+    def log_entries(self, size: int) -> Iterator[tuple[bytes, SignedEnvelope | None]]:
+        """The first ``size`` leaves, each with its release's signed statement if it is one of a release."""
+        return log_entries(self._registry, size)
+
+    def read_enrolment(self, silo: str, version: int, certificate_digest: bytes) -> bytes:
+        """What a silo may fetch, as ``EnrolmentReply`` writes it; nothing if it has all of it."""
+        keyring = self.current_keyring()
+        reply = read_reply(self.config, silo, self.keyring_file.root, keyring)
+        same = not reply.certificate or hashlib.sha256(reply.certificate).digest() == certificate_digest
+        return b"" if same and keyring.version <= version else reply.to_json().encode()
+
+    def _note_changes(self) -> None:
+        keyring = self.current_keyring()
+        note_changes(
+            self._registry,
+            Situation(
+                config=self.config,
+                root=self.keyring_file.root,
+                keyring=keyring,
+                signer=self._keys.signer(keyring),
+                now=self._clock(),
+            ),
+        )
+
+    def _signer(self) -> SigningKey:
+        return self._keys.signer(self.current_keyring())
 
     def _consistency(self, known: int, size: int) -> tuple[bytes, ...]:
         old, new = sorted((known, size))
@@ -297,5 +354,14 @@ class Desk:
         return tuple(consistency_proof(leaves, old)) if len(leaves) == new else ()
 
     def current_keyring(self) -> Keyring:
-        """The keyring as it is now."""
-        return self.keyring_file.current()
+        """The keyring as it is now; when it has changed, the keys that it names are read too."""
+        keyring = self.keyring_file.current()
+        with self._changing:
+            if keyring.version != self._keyring_version:
+                self._keys.reload()
+                self._keyring_version = keyring.version
+        return keyring
+
+    def tls_pair(self) -> tuple[bytes, bytes]:
+        """The TLS key and certificate that the server shows from the next connection on."""
+        return self._keys.tls_pair()

@@ -8,6 +8,8 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
@@ -20,13 +22,22 @@ from llamdex_fl.base_llm.packaged import packaged_encoder
 from llamdex_fl.connectors.injector import Injector, InjectorRecipe, train_injector
 from llamdex_fl.connectors.questions import Wording, load_wording, ordinary_questions, training_wording
 from llamdex_fl.connectors.reader import Reader, ReaderRecipe, train_reader
+from llamdex_fl.envelope import RefusedError, load_keyring, load_root
 from llamdex_fl.errors import ConfigError
 from llamdex_fl.experts import Expert
 from llamdex_fl.schema import Schema, load_schema
 from provider_server.config import ProviderConfig
-from provider_server.registry import Registry
+from provider_server.registry import Registry, ReleaseRecord
 
-__all__ = ["fit_connectors", "fit_injector", "fit_reader", "open_assembly", "provider_schemas"]
+__all__ = [
+    "fit_connectors",
+    "fit_injector",
+    "fit_reader",
+    "open_assembly",
+    "provider_schemas",
+    "speaking_releases",
+    "unseat_revoked",
+]
 
 #: Told (what is trained, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
@@ -145,12 +156,54 @@ def open_assembly(config: ProviderConfig, base: BaseLLM | None = None) -> Assemb
     assembly = AssembledLlamdex(base, reader, Injector.load(config.connectors, base_digest=base.digest))
     with Registry(config.registry) as registry:
         for schema in reader.schemas.values():
-            records = registry.releases(schema.digest(), status="active")
+            records = speaking_releases(config, registry, schema.digest())
             for record in sorted(records, key=lambda record: (record.accepted_at, record.release_id)):
                 release, _ = registry.load_release(record.release_id)
                 expert = Expert.from_tensors(schema, release.tensors, release.architecture)
                 assembly.seat(schema.name, Seat(record.silo, expert, release.guarantee))
     return assembly
+
+
+def speaking_releases(config: ProviderConfig, registry: Registry, schema_digest: str) -> list[ReleaseRecord]:
+    """The active releases whose silo is enrolled and whose signing key is not revoked, as the keyring says now.
+
+    Raises:
+        KeyringError: there are releases, and the provider's keyring is missing or has expired.
+    """
+    records = registry.releases(schema_digest, status="active")
+    if not records:
+        return []
+    now = datetime.now(UTC)
+    keyring = load_keyring(config.keyring, load_root(config.root, now=now), now=now)
+    revoked = set(keyring.revoked)
+
+    def may_speak(record: ReleaseRecord) -> bool:
+        with suppress(RefusedError):
+            keyring.member(record.silo)
+            return not registry.accepted.signers(record.release_id) & revoked
+        return False
+
+    return [record for record in records if may_speak(record)]
+
+
+def unseat_revoked(config: ProviderConfig, assembly: AssembledLlamdex) -> list[str]:
+    """Take the seats of silos that were revoked since an assembly was opened; for a process that keeps one open.
+
+    Returns:
+        The silos that lost a seat.
+
+    Raises:
+        KeyringError: the provider's keyring is missing or has expired.
+    """
+    gone: set[str] = set()
+    with Registry(config.registry) as registry:
+        for name in assembly.schemas:
+            speaking = {r.silo for r in speaking_releases(config, registry, assembly.schema(name).digest())}
+            for seat in assembly.seats(name):
+                if seat.silo not in speaking:
+                    assembly.unseat(name, seat.silo)
+                    gone.add(seat.silo)
+    return sorted(gone)
 
 
 class _Saved(Protocol):

@@ -93,11 +93,11 @@ def verify_signer(header: Header, keyring: Keyring) -> tuple[str, Member, Statem
     """
     # A signature's key id is a hint only: it picks the key that must then verify.
     hints = {signature.keyid.split("/")[0] for signature in header.statement.signatures}
-    named = [silo for silo, member in keyring.silos.items() if member.key.keyid in hints]
+    named = [(silo, key) for silo, member in keyring.silos.items() for key in member.keys if key.keyid in hints]
     if len(named) != 1:
         raise _refused(Answer.UNAUTHENTICATED, "The statement is not signed by an enrolled key.", "an enrolled key")
-    member = keyring.member(named[0])
-    return named[0], member, verify_statement(header.statement, member.key)
+    silo, key = named[0]
+    return silo, keyring.member(silo), verify_statement(header.statement, key)
 
 
 def check_parties(statement: Statement, *, signer: str, silo: str, keyring: Keyring) -> None:

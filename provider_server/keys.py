@@ -1,8 +1,23 @@
-"""The keys that a running provider uses, and its view of the keyring, which is read again when the file changes."""
+"""The keys that a running provider uses, and its view of the keyring, which is read again when the file changes.
 
+::
+
+    keys/signing.pem    keys/signing-2.pem      signing keys; the keyring says which one signs now
+    keys/recipient.pem  keys/recipient-2.pem    recipient keys; each opens what was sealed for it, until it is removed
+    keys/tls.pem        keys/tls-2.pem          TLS keys; the last one that has a certificate is shown:
+    keys/tls-certificate.pem, tls-2-certificate.pem    (named -announced until it is to be shown)
+    keys/ca.pem, ca-certificate.pem, ca-2.pem, ...     the CA, in the same way
+
+A rotation (``provider_server.rotation``) adds files and renames whole ones, so a reader never sees half of one.
+"""
+
+import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 from llamdex_fl.envelope import (
     Answer,
@@ -21,49 +36,122 @@ from llamdex_fl.envelope import (
 )
 from llamdex_fl.errors import ConfigError, KeyringError
 from provider_server.config import ProviderConfig
+from provider_server.keyring_writer import root_chain
 
-__all__ = ["KeyringFile", "ProviderKeys", "load_provider_keys"]
+__all__ = ["KeyringFile", "ProviderKeys", "TlsPair", "key_files", "load_ca", "load_provider_keys", "shown_pair"]
+
 
 Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ProviderKeys:
-    """The private keys of a provider; none of them shows in a repr.
+class TlsPair:
+    """A private key's file and its certificate's; ``number`` grows with each rotation."""
 
-    Attributes:
-        signer: for receipts and tree heads.
-        recipient: for content keys.
-        tls_key: PEM, in memory only.
-        tls_certificate: PEM.
+    number: int
+    key: Path
+    certificate: Path
+
+
+def key_files(directory: Path, name: str, suffix: str = "") -> dict[int, Path]:
+    """The files of one kind of key by their number: ``NAME.pem`` is 1, ``NAME-2.pem`` is 2."""
+    pattern = re.compile(rf"{name}(?:-([2-9]|[1-9]\d+))?{suffix}\.pem")
+    found = ((pattern.fullmatch(path.name), path) for path in directory.glob("*.pem"))
+    return dict(sorted((int(match[1] or 1), path) for match, path in found if match))
+
+
+def shown_pair(directory: Path, name: str) -> TlsPair:
+    """The last key of a kind that has a certificate: what TLS shows, or the CA that signs.
+
+    Raises:
+        ConfigError: there is none.
     """
+    keys, certificates = key_files(directory, name), key_files(directory, name, "-certificate")
+    both = sorted(set(keys) & set(certificates))
+    if not both:
+        raise ConfigError(
+            f"There is no certificate {directory / f'{name}-certificate.pem'} with its key.",
+            expected=f"{name}.pem and {name}-certificate.pem, or numbered ones",
+            got="nothing",
+            next_step="restore it from a backup",
+        )
+    return TlsPair(number=both[-1], key=keys[both[-1]], certificate=certificates[both[-1]])
 
-    signer: SigningKey
-    recipient: RecipientKey
-    tls_key: bytes
-    tls_certificate: bytes
+
+def load_ca(config: ProviderConfig, passphrase: Passphrase | None = None) -> tuple[bytes, Any]:
+    """The CA that signs certificates now: its certificate (PEM) and its private key; raises ``ConfigError``."""
+    pair = shown_pair(config.keys, "ca")
+    return pair.certificate.read_bytes(), load_tls_key(pair.key, passphrase)
+
+
+class ProviderKeys:
+    """The private keys of a provider; none of them shows in a repr. ``reload`` takes what a rotation changed."""
+
+    def __init__(self, config: ProviderConfig, passphrase: Passphrase | None = None) -> None:
+        """Read the keys; raises ``ConfigError``."""
+        self._directory = config.keys
+        self._passphrase = passphrase
+        self._lock = threading.Lock()
+        self._tls_stamp: tuple[object, ...] = ()
+        self._tls = (b"", b"")
+        self.reload()
+        self.tls_pair()
 
     def __repr__(self) -> str:
-        """Name the keys only."""
-        return f"ProviderKeys({self.signer!r}, {self.recipient!r})"
+        """Name the directory only."""
+        return f"ProviderKeys({self._directory})"
+
+    def reload(self) -> None:
+        """Read signing and recipient keys again; raises ``ConfigError``."""
+        signers = [load_signing_key(path, self._passphrase) for path in key_files(self._directory, "signing").values()]
+        recipients = [
+            load_recipient_key(path, self._passphrase) for path in key_files(self._directory, "recipient").values()
+        ]
+        for name, found in (("signing", signers), ("recipient", recipients)):
+            if not found:
+                raise _missing(self._directory / f"{name}.pem", "no such key")
+        self._signers = {key.public.keyid: key for key in signers}
+        self._recipients = {key.public.keyid: key for key in recipients}
+
+    def signer(self, keyring: Keyring) -> SigningKey:
+        """The key that signs receipts and tree heads under this keyring; raises ``ConfigError``."""
+        signer = self._signers.get(keyring.provider.key.keyid)
+        if signer is None:
+            raise _missing(self._directory / "signing.pem", "keys that the keyring does not name")
+        return signer
+
+    def recipient(self, keyid: str) -> RecipientKey:
+        """The key that opens what was sealed for it.
+
+        Raises:
+            RefusedError: DATA_LOSS, it was retired; a new upload uses the present one.
+        """
+        recipient = self._recipients.get(keyid)
+        if recipient is None:
+            raise RefusedError(
+                Answer.DATA_LOSS,
+                "The key that this upload was sealed for was retired.",
+                expected="a recipient key of the present keyring",
+                got=keyid,
+                next_step="begin a new upload",
+            )
+        return recipient
+
+    def tls_pair(self) -> tuple[bytes, bytes]:
+        """The TLS key (PEM, in memory only) and certificate that are shown now; read again when they change."""
+        with self._lock:
+            pair = shown_pair(self._directory, "tls")
+            status = pair.certificate.stat()
+            stamp = (pair.number, status.st_ino, status.st_mtime_ns, status.st_size)
+            if stamp != self._tls_stamp:
+                self._tls = tls_key_pem(load_tls_key(pair.key, self._passphrase)), pair.certificate.read_bytes()
+                self._tls_stamp = stamp
+            return self._tls
 
 
 def load_provider_keys(config: ProviderConfig, passphrase: Passphrase | None = None) -> ProviderKeys:
     """Read the keys of a provider's home; raises ``ConfigError``."""
-    certificate = config.keys / "tls-certificate.pem"
-    if not certificate.is_file():
-        raise ConfigError(
-            f"There is no certificate {certificate}.",
-            expected="the provider's TLS certificate",
-            got="nothing",
-            next_step="restore it from a backup",
-        )
-    return ProviderKeys(
-        signer=load_signing_key(config.keys / "signing.pem", passphrase),
-        recipient=load_recipient_key(config.keys / "recipient.pem", passphrase),
-        tls_key=tls_key_pem(load_tls_key(config.keys / "tls.pem", passphrase)),
-        tls_certificate=certificate.read_bytes(),
-    )
+    return ProviderKeys(config, passphrase)
 
 
 class KeyringFile:
@@ -71,17 +159,24 @@ class KeyringFile:
 
     def __init__(self, config: ProviderConfig, clock: Clock) -> None:
         """Read root and keyring; raises ``KeyringError``."""
+        self._config = config
         self._path = config.keyring
         self._clock = clock
         self._root: Root = load_root(config.root, now=clock())
         self._stamp: tuple[int, int, int] | None = None
         self._keyring = self._read(at_least=1)
 
+    @property
+    def root(self) -> Root:
+        """The root that signed the present keyring."""
+        return self._root
+
     def current(self) -> Keyring:
         """The keyring as it is now; a version that went back is refused, and so is an expired one."""
         if self._stat() != self._stamp:
             self._keyring = self._read(at_least=self._keyring.version)
-        if self._clock() >= self._keyring.expires_at:
+        now = self._clock()
+        if now >= self._keyring.expires_at:
             raise RefusedError(
                 Answer.FAILED_PRECONDITION,
                 "The provider's keyring has expired.",
@@ -89,11 +184,21 @@ class KeyringFile:
                 got=f"one until {self._keyring.expires_at}",
                 next_step="at the provider: llamdex-provider enrol HOME (renews the keyring)",
             )
-        return self._keyring
+        return self._keyring.at(now)
 
     def _read(self, *, at_least: int) -> Keyring:
-        stamp = self._stat()
-        keyring = load_keyring(self._path, self._root, now=self._clock(), at_least=at_least)
+        stamp, now = self._stat(), self._clock()
+        try:
+            keyring = load_keyring(self._path, self._root, now=now, at_least=at_least)
+        except KeyringError:
+            # The root may have been rotated since: its successors are written before what they sign.
+            root = self._root.latest(root_chain(self._config), now)
+            newest = load_root(self._config.root, now=now)
+            root = root.latest([newest.envelope] if newest.envelope else [], now)
+            if root.version == self._root.version:
+                raise
+            keyring = load_keyring(self._path, root, now=now, at_least=at_least)
+            self._root = root
         self._stamp = stamp
         return keyring
 
@@ -108,3 +213,12 @@ class KeyringFile:
                 next_step="at the provider: llamdex-provider init, or restore the file",
             ) from error
         return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _missing(path: Path, got: str) -> ConfigError:
+    return ConfigError(
+        f"There is no usable private key {path}.",
+        expected="the key that the keyring names",
+        got=got,
+        next_step="restore it from a backup",
+    )

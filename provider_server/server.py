@@ -10,7 +10,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from llamdex_fl.envelope import Passphrase
-from llamdex_fl.errors import PortInUseError
+from llamdex_fl.errors import LlamdexError, PortInUseError
 from llamdex_fl.wire.convert import MAX_MESSAGE_BYTES
 from provider_server.config import Limits, ProviderConfig
 from provider_server.desk import Checks, Desk
@@ -49,10 +49,10 @@ def serve(
         keys = load_provider_keys(config, passphrase)
         desk = Desk(config, registry, keys, checks)
         desk.review()
-        asyncio.run(_run(desk, (keys.tls_key, keys.tls_certificate), ready))
+        asyncio.run(_run(desk, ready))
 
 
-async def _run(desk: Desk, tls: tuple[bytes, bytes], ready: Callable[[str], None]) -> None:
+async def _run(desk: Desk, ready: Callable[[str], None]) -> None:
     config = desk.config
     server = grpc.aio.server(
         interceptors=[Guard(desk.current_keyring, config.limits.rpcs_per_silo)],
@@ -64,20 +64,37 @@ async def _run(desk: Desk, tls: tuple[bytes, bytes], ready: Callable[[str], None
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
-    credentials = grpc.ssl_server_credentials([tls], desk.current_keyring().ca.encode(), require_client_auth=True)
-    port = _bind(server, config.address, credentials)
+    port = _bind(server, config.address, _credentials(desk))
     await server.start()
     address = f"{config.address.rsplit(':', 1)[0]}:{port}"
     _LOG.info("provider %s listens on %s", config.provider, address)
-    ready(address)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         # Not from a thread other than the main one; a test that runs the server there stops it otherwise.
         with contextlib.suppress(ValueError, RuntimeError):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    # Only now: whoever waits for it may stop the server at once.
+    ready(address)
     await stopped.wait()
     await healthy.enter_graceful_shutdown()
     await server.stop(_GRACE_SECONDS)
+
+
+def _credentials(desk: Desk) -> grpc.ServerCredentials:
+    """Credentials that are looked up for each new connection: a rotated certificate or CA counts at once."""
+
+    def present() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([desk.tls_pair()], desk.current_keyring().ca.encode())
+
+    def fetched() -> grpc.ServerCertificateConfiguration | None:
+        try:
+            return present()
+        except (LlamdexError, OSError):
+            # gRPC goes on with the credentials it has; the calls themselves say what is wrong with the keyring.
+            _LOG.exception("the TLS credentials cannot be read again")
+            return None
+
+    return grpc.dynamic_ssl_server_credentials(present(), fetched, require_client_authentication=True)
 
 
 def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> int:

@@ -12,13 +12,15 @@ from typing import TypeVar
 
 from llamdex_fl.envelope import Answer, Chunk, DocumentError, Header, RefusedError
 from llamdex_fl.wire import convert
+from llamdex_fl.wire.v1 import consortium_service_pb2 as consortium_pb2
+from llamdex_fl.wire.v1 import consortium_service_pb2_grpc as consortium_pb2_grpc
 from llamdex_fl.wire.v1 import upload_service_pb2 as pb2
 from llamdex_fl.wire.v1 import upload_service_pb2_grpc as pb2_grpc
 from provider_server.desk import Desk
 from provider_server.guard import peer
 from provider_server.spool import Stream
 
-__all__ = ["UploadService", "add_to_server"]
+__all__ = ["ConsortiumService", "UploadService", "add_to_server"]
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -29,7 +31,7 @@ class UploadService(pb2_grpc.UploadServiceServicer):
 
     def __init__(self, desk: Desk) -> None:
         """Serve ``desk``."""
-        self._desk = desk
+        self._desk = self.desk = desk
         self._limits = desk.config.limits
         #: The stream of each upload; a newer one takes the place of an older one, whose sender has gone.
         self._streams: dict[str, asyncio.Task[int]] = {}
@@ -71,7 +73,7 @@ class UploadService(pb2_grpc.UploadServiceServicer):
             stream = await asyncio.to_thread(self._desk.receive, silo, header)
             # A task of its own, since a newer stream of the same upload may end it: gRPC would leave the older
             # call without an answer if its handler itself were cancelled.
-            task = asyncio.create_task(self._take(requests, stream))
+            task = asyncio.create_task(self._take(requests, stream, silo))
             self._streams[header.upload_id] = task
             try:
                 return convert.upload_response(await task)
@@ -85,10 +87,12 @@ class UploadService(pb2_grpc.UploadServiceServicer):
                 if self._streams.get(header.upload_id) is task:
                     del self._streams[header.upload_id]
 
-    async def _take(self, requests: AsyncIterator[pb2.UploadExpertRequest], stream: Stream) -> int:
+    async def _take(self, requests: AsyncIterator[pb2.UploadExpertRequest], stream: Stream, silo: str) -> int:
         while (part := await self._next(requests, self._limits.chunk_seconds)) is not None:
             if not isinstance(part, Chunk):
                 raise DocumentError("The stream has a second header.", expected="chunks", got="a header")
+            # Between two chunks too: a stream may last half an hour, and its silo be revoked meanwhile.
+            self._desk.current_keyring().member(silo)
             stream.write(part)
         return await asyncio.to_thread(stream.finish)
 
@@ -108,9 +112,39 @@ class UploadService(pb2_grpc.UploadServiceServicer):
                 await older
 
 
+class ConsortiumService(consortium_pb2_grpc.ConsortiumServiceServicer):
+    """What every enrolled silo may read of one desk."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Serve ``desk``."""
+        self._desk = desk
+
+    async def ReadLog(  # noqa: N802 - the proto's name
+        self, request: consortium_pb2.ReadLogRequest, _context: object
+    ) -> AsyncIterator[consortium_pb2.ReadLogResponse]:
+        """Give the log's head, then its entries."""
+        head, proof = await asyncio.to_thread(self._desk.read_log, request.known_tree_size)
+        yield convert.log_head_response(head.envelope, proof)
+        for payload, statement in await asyncio.to_thread(self._desk.log_entries, head.size):
+            yield convert.log_entry_response(payload, statement)
+
+    async def ReadEnrolment(  # noqa: N802 - the proto's name
+        self, request: consortium_pb2.ReadEnrolmentRequest, _context: object
+    ) -> AsyncIterator[consortium_pb2.ReadEnrolmentResponse]:
+        """Give root, keyring and certificate, if the silo does not have them."""
+        reply = await asyncio.to_thread(
+            self._desk.read_enrolment, peer.get(), request.keyring_version, request.certificate_digest
+        )
+        for part in convert.enrolment_responses(reply):
+            yield part
+
+
 def add_to_server(service: UploadService, server: object) -> None:
-    """Register the service; here, because messages and stubs are touched in this module only."""
+    """Register the services; here, because messages and stubs are touched in this module only."""
     pb2_grpc.add_UploadServiceServicer_to_server(service, server)  # type: ignore[no-untyped-call]  # generated
+    consortium_pb2_grpc.add_ConsortiumServiceServicer_to_server(  # type: ignore[no-untyped-call]  # generated
+        ConsortiumService(service.desk), server
+    )
 
 
 def _displaced() -> RefusedError:

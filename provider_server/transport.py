@@ -40,7 +40,7 @@ def identify(facts: Mapping[str, Sequence[bytes]], keyring: Keyring) -> str:
     if not silo or uri != silo_uri(keyring.trust_domain, silo):
         raise _unknown(uri)
     member = keyring.member(silo)
-    if spki_digest(_one(facts, "x509_pem_cert").encode()) != member.spki:
+    if spki_digest(_one(facts, "x509_pem_cert").encode()) not in member.spkis:
         raise _unknown(uri)
     return silo
 

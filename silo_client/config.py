@@ -10,6 +10,7 @@
       keyring.json     who is who, signed by the consortium's root
       ledger.sqlite    DP events that were spent
       spool/           sealed envelopes on their way out
+      receipts/, sent/ what the provider confirmed, and what has left (sizes and statements, no weights)
       silo.sock        the daemon's local socket (0600)
 """
 

@@ -1,43 +1,57 @@
 """A silo's side of enrolment, and the identity that it has afterwards.
 
-Order: ``make_keys`` writes private keys and a request; people carry the request to the provider and the reply back,
-and compare the root's fingerprint by another way; ``join`` believes the reply because of that fingerprint only.
-A later reply is taken if its keyring is not older than the one that is there.
+With an invitation: ``request_by_invitation`` makes keys if there are none and a request that is bound to the
+invitation; people, or a mail, carry it to the provider; ``finish`` takes the reply, which is believed because of the
+root's fingerprint in the invitation. Without one: ``make_keys``, and ``join`` with a fingerprint that people
+compared. A later reply is taken if its keyring is not older than the one that is there, and its root is the pinned
+one or a successor. ``rotate_keys`` makes new keys and a request that the present keys sign too.
 """
 
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from llamdex_fl.envelope import (
     EnrolmentReply,
     EnrolmentRequest,
+    Invitation,
     Keyring,
     Passphrase,
     RefusedError,
     Root,
     SigningKey,
     certificate_request,
-    generate_tls_key,
     load_keyring,
     load_root,
-    load_signing_key,
     load_tls_key,
+    pem_passphrase,
     read_keyring,
     read_root,
-    save_signing_key,
-    save_tls_key,
+    request_is_for,
     spki_digest,
     tls_key_pem,
     write_atomically,
 )
 from llamdex_fl.errors import ConfigError, KeyringError
 from silo_client.config import SiloConfig, load_silo_config
+from silo_client.keys import KeySet, key_sets, make_key_set, next_key_set
 
-__all__ = ["SiloIdentity", "join", "load_identity", "make_keys"]
+__all__ = [
+    "SiloIdentity",
+    "finish",
+    "join",
+    "load_identity",
+    "make_keys",
+    "read_reply_file",
+    "request_by_invitation",
+    "rotate_keys",
+    "take",
+]
 
 _REPLY_LIMIT = 32 << 20
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,16 +87,63 @@ def make_keys(home: Path, passphrase: Passphrase | None = None) -> Path:
         ConfigError: the directory is not a silo's, or its keys are not usable.
     """
     config = load_silo_config(home)
-    signing, tls = config.keys / "signing.pem", config.keys / "tls.pem"
-    if not signing.exists():
-        save_signing_key(signing, SigningKey.generate(), passphrase)
-    if not tls.exists():
-        save_tls_key(tls, generate_tls_key(), passphrase)
-    signer, tls_key = load_signing_key(signing, passphrase), load_tls_key(tls, passphrase)
-    request = EnrolmentRequest(silo=config.silo, key=signer.public, csr=certificate_request(config.silo, tls_key))
-    path = config.home / "enrolment-request.json"
-    write_atomically(path, request.signed(signer).encode())
-    return path
+    present = key_sets(config)
+    keys = present[0] if present else KeySet(config.keys)
+    return _request(config, make_key_set(keys, passphrase), passphrase)
+
+
+def request_by_invitation(
+    home: Path, invitation: Invitation, passphrase: Passphrase | None = None, *, new_keys: bool = False
+) -> Path:
+    """Make keys if there are none, and an enrolment request that is bound to an invitation.
+
+    Args:
+        home: the silo's directory.
+        invitation: the provider's, for this silo; it is kept until ``finish``.
+        passphrase: of the private keys.
+        new_keys: make new keys even if there are some, for example after they were revoked.
+
+    Returns:
+        ``HOME/enrolment-request.json``, which is not secret.
+
+    Raises:
+        InvitationError: the invitation has expired, or is another silo's or provider's.
+        ConfigError: the directory is not a silo's, or its keys are not usable.
+    """
+    config = load_silo_config(home)
+    invitation.require_usable(silo=config.silo, provider=config.provider, now=_now())
+    present = key_sets(config)
+    # The same invitation again goes on with the keys that it made, whatever ``new_keys`` says.
+    again = _kept_invitation(config) == invitation
+    if present and (not new_keys or again):
+        keys = make_key_set(present[0], passphrase)
+    else:
+        keys = next_key_set(config, passphrase)
+    write_atomically(_invitation_path(config), invitation.to_json().encode(), mode=0o600)
+    return _request(config, keys, passphrase, invitation=invitation)
+
+
+def finish(home: Path, answer: EnrolmentReply, passphrase: Passphrase | None = None) -> Keyring:
+    """Take the provider's reply to a request that was made by invitation.
+
+    Raises:
+        KeyringError: the root, the keyring or the certificate is not what it must be; nothing is changed then.
+        ConfigError: this silo has no invitation and has not joined before.
+    """
+    config = load_silo_config(home)
+    invitation = _kept_invitation(config)
+    if invitation is None and not _root_path(config).exists():
+        raise ConfigError(
+            "This silo does not know which root to believe.",
+            expected="the invitation that was taken before, or a root from an earlier enrolment",
+            got="neither",
+            next_step="first llamdex-silo enrol HOME INVITATION, or llamdex-silo join with the root's fingerprint",
+        )
+    pinned = _root_path(config).exists()
+    keyring = take(config, answer, None if pinned or invitation is None else invitation.root_fingerprint, passphrase)
+    # It holds a secret, and is of no use any more.
+    _invitation_path(config).unlink(missing_ok=True)
+    return keyring
 
 
 def join(home: Path, reply: Path, root_fingerprint: str, passphrase: Passphrase | None = None) -> Keyring:
@@ -98,19 +159,55 @@ def join(home: Path, reply: Path, root_fingerprint: str, passphrase: Passphrase 
         KeyringError: the root, the keyring or the certificate is not what it must be; nothing is changed then.
         ConfigError: the silo has no keys, or the reply cannot be read.
     """
-    config, now = load_silo_config(home), _now()
-    signer = load_signing_key(config.keys / "signing.pem", passphrase)
-    answer = _read_reply(reply)
-    root = _trusted_root(config, answer, root_fingerprint, now)
-    at_least = 1
-    if config.keyring.exists():
-        # The version that was seen last, expired or not: a rollback is a rollback.
-        at_least = load_keyring(config.keyring, _stored_root(config), now=datetime.min.replace(tzinfo=UTC)).version
+    return take(load_silo_config(home), read_reply_file(reply), root_fingerprint, passphrase)
+
+
+def rotate_keys(home: Path, passphrase: Passphrase | None = None) -> Path:
+    """Make new keys, and a request for them that the present keys sign too; the present ones go on being used.
+
+    Returns:
+        ``HOME/enrolment-request.json``, which is not secret.
+
+    Raises:
+        ConfigError, KeyringError: the silo has not joined, or its keys or keyring are not usable.
+    """
+    config = load_silo_config(home)
+    present = _present_set(config, _stored_keyring(config), passphrase)
+    # One that was made before and is not enrolled yet is used again.
+    newest = key_sets(config)[0]
+    keys = next_key_set(config, passphrase) if newest == present else make_key_set(newest, passphrase)
+    return _request(config, keys, passphrase, former=present.signer(passphrase))
+
+
+def take(
+    config: SiloConfig, answer: EnrolmentReply, fingerprint: str | None = None, passphrase: Passphrase | None = None
+) -> Keyring:
+    """Believe a reply as far as root and keyring allow, and use what is in it from now on.
+
+    Args:
+        config: the silo's.
+        answer: from the provider, by whatever way.
+        fingerprint: of a root, as people compared it; None where a root was pinned before.
+        passphrase: of the private keys.
+
+    Raises:
+        KeyringError: the root, the keyring or the certificate is not what it must be; nothing is changed then.
+        ConfigError: the silo has no keys.
+    """
+    now = _now()
+    root = _trusted_root(config, answer, fingerprint, now)
+    at_least = _stored_keyring(config).version if config.keyring.exists() else 1
     keyring = read_keyring(answer.keyring, root, now=now, at_least=at_least)
-    _require_member(config, keyring, signer, answer.certificate, now)
-    write_atomically(config.home / "root.json", answer.root.to_json().encode())
-    write_atomically(config.keys / "tls-certificate.pem", answer.certificate)
+    keys = _present_set(config, keyring, passphrase)
+    certificate = answer.certificate or keys.certificate.read_bytes()
+    _require_member(config, keyring, keys.signer(passphrase), certificate)
+    write_atomically(_root_path(config), (root.envelope or answer.root).to_json().encode())
+    write_atomically(keys.certificate, certificate)
     write_atomically(config.keyring, answer.keyring.to_json().encode())
+    # Older sets only: a newer one waits for its own enrolment.
+    sets = key_sets(config)
+    for older in sets[sets.index(keys) + 1 :]:
+        older.remove()
     return keyring
 
 
@@ -121,16 +218,15 @@ def load_identity(config: SiloConfig, passphrase: Passphrase | None = None) -> S
         ConfigError: the silo has not joined, or a key is not usable.
         KeyringError: the keyring must not be trusted, or speaks of another provider.
     """
-    certificate = config.keys / "tls-certificate.pem"
-    if not certificate.is_file() or not config.keyring.is_file():
+    if not config.keyring.is_file() or not any(keys.certificate.is_file() for keys in key_sets(config)):
         raise ConfigError(
             f"The silo {config.silo} has not joined a consortium.",
-            expected=f"{certificate} and {config.keyring}",
+            expected=f"a certificate in {config.keys}, and {config.keyring}",
             got="nothing",
-            next_step="llamdex-silo keys HOME, then llamdex-silo join HOME REPLY.json --root-fingerprint HEX",
+            next_step="llamdex-silo enrol HOME INVITATION, and then llamdex-silo enrol HOME REPLY.json",
         )
     now = _now()
-    keyring = load_keyring(config.keyring, load_root(config.home / "root.json", now=now), now=now)
+    keyring = load_keyring(config.keyring, load_root(_root_path(config), now=now), now=now)
     if keyring.provider.provider != config.provider:
         raise KeyringError(
             "The keyring is of another provider than the configuration.",
@@ -138,26 +234,56 @@ def load_identity(config: SiloConfig, passphrase: Passphrase | None = None) -> S
             got=keyring.provider.provider,
             next_step="mend the key provider in silo.toml, or join the right consortium",
         )
+    keys = _present_set(config, keyring, passphrase)
     identity = SiloIdentity(
-        signer=load_signing_key(config.keys / "signing.pem", passphrase),
-        tls_key=tls_key_pem(load_tls_key(config.keys / "tls.pem", passphrase)),
-        tls_certificate=certificate.read_bytes(),
-        tls=_tls_context(keyring, certificate, config.keys / "tls.pem", passphrase),
+        signer=keys.signer(passphrase),
+        tls_key=tls_key_pem(load_tls_key(keys.tls, passphrase)),
+        tls_certificate=keys.certificate.read_bytes(),
+        tls=_tls_context(keyring, keys, passphrase),
         keyring=keyring,
     )
-    _require_member(config, keyring, identity.signer, identity.tls_certificate, now)
+    _require_member(config, keyring, identity.signer, identity.tls_certificate)
     return identity
 
 
-def _tls_context(keyring: Keyring, certificate: Path, key: Path, passphrase: Passphrase | None) -> ssl.SSLContext:
+def _request(
+    config: SiloConfig,
+    keys: KeySet,
+    passphrase: Passphrase | None,
+    *,
+    former: SigningKey | None = None,
+    invitation: Invitation | None = None,
+) -> Path:
+    signer, tls_key = keys.signer(passphrase), load_tls_key(keys.tls, passphrase)
+    path = config.home / "enrolment-request.json"
+    request = EnrolmentRequest(silo=config.silo, key=signer.public, csr=_csr(config, path, signer, tls_key))
+    text = request.signed(signer, former=former, invitation_key=None if invitation is None else invitation.key)
+    write_atomically(path, text.encode())
+    return path
+
+
+def _csr(config: SiloConfig, path: Path, signer: SigningKey, tls_key: Any) -> bytes:  # noqa: ANN401 - cryptography's
+    """The signing request that stands in the request already, if it is for these keys: the same asks again the same.
+
+    ECDSA is randomised: a second one would make another request of what is the same, and an invitation is for one.
+    """
+    try:
+        before = EnrolmentRequest.verified(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, RefusedError):
+        return certificate_request(config.silo, tls_key)
+    same = before.silo == config.silo and before.key == signer.public and request_is_for(before.csr, tls_key)
+    return before.csr if same else certificate_request(config.silo, tls_key)
+
+
+def _tls_context(keyring: Keyring, keys: KeySet, passphrase: Passphrase | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=keyring.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
         # A text of no characters for no passphrase: None would make OpenSSL ask on the terminal.
-        context.load_cert_chain(certificate, key, password="" if passphrase is None else passphrase())
+        context.load_cert_chain(keys.certificate, keys.tls, password=pem_passphrase(keys.tls, passphrase))
     except (ssl.SSLError, OSError) as error:
         raise ConfigError(
-            f"The silo's certificate {certificate} does not belong to its key.",
+            f"The silo's certificate {keys.certificate} does not belong to its key.",
             expected="the certificate that the provider made for this key",
             got=type(error).__name__,
             next_step="join again with the provider's newest reply",
@@ -165,22 +291,56 @@ def _tls_context(keyring: Keyring, certificate: Path, key: Path, passphrase: Pas
     return context
 
 
-def _trusted_root(config: SiloConfig, answer: EnrolmentReply, fingerprint: str, now: datetime) -> Root:
-    root = read_root(answer.root, now=now, fingerprint=fingerprint)
-    if not (config.home / "root.json").exists():
-        return root
+def _trusted_root(config: SiloConfig, answer: EnrolmentReply, fingerprint: str | None, now: datetime) -> Root:
+    chain = (*answer.former_roots, answer.root)
+    if fingerprint is None:
+        if not _root_path(config).exists():
+            raise ConfigError(
+                "This silo has pinned no root yet.",
+                expected="an invitation, or the root's fingerprint",
+                got="neither",
+                next_step="llamdex-silo enrol HOME INVITATION",
+            )
+        return _stored_root(config).latest(chain, now)
+    wanted = fingerprint.lower().replace(":", "")
+    named = next((root for root in chain if root.digest().hex() == wanted), answer.root)
+    # An older root of the chain may have expired: it only says who may sign the next one.
+    believed = read_root(named, now=now if named is answer.root else _EVER, fingerprint=fingerprint)
+    newest = believed.latest(chain, now)
+    if not _root_path(config).exists():
+        return newest
     stored = _stored_root(config)
-    if stored.fingerprint() == root.fingerprint():
-        return root
-    return stored.successor(answer.root, now)
+    if stored.fingerprint() != newest.fingerprint() and stored.latest(chain, now).fingerprint() != newest.fingerprint():
+        # Its own error says why it is no successor.
+        return stored.successor(answer.root, now)
+    return newest
 
 
 def _stored_root(config: SiloConfig) -> Root:
     # Pinned before; only its keys matter here, so an expired one still says which version was seen.
-    return load_root(config.home / "root.json", now=datetime.min.replace(tzinfo=UTC))
+    return load_root(_root_path(config), now=_EVER)
 
 
-def _read_reply(path: Path) -> EnrolmentReply:
+def _stored_keyring(config: SiloConfig) -> Keyring:
+    # The version that was seen last, expired or not: a rollback is a rollback.
+    return load_keyring(config.keyring, _stored_root(config), now=_EVER)
+
+
+def _root_path(config: SiloConfig) -> Path:
+    return config.home / "root.json"
+
+
+def _invitation_path(config: SiloConfig) -> Path:
+    return config.home / "invitation.json"
+
+
+def _kept_invitation(config: SiloConfig) -> Invitation | None:
+    path = _invitation_path(config)
+    return Invitation.from_json(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def read_reply_file(path: Path) -> EnrolmentReply:
+    """A provider's reply; nothing in it is believed yet. Raises ``ConfigError``."""
     try:
         if path.stat().st_size <= _REPLY_LIMIT:
             return EnrolmentReply.from_json(path.read_text(encoding="utf-8"))
@@ -195,16 +355,34 @@ def _read_reply(path: Path) -> EnrolmentReply:
     )
 
 
-def _require_member(
-    config: SiloConfig, keyring: Keyring, signer: SigningKey, certificate: bytes, now: datetime
-) -> None:
+def _present_set(config: SiloConfig, keyring: Keyring, passphrase: Passphrase | None) -> KeySet:
+    """The key set that the keyring names as this silo's."""
+    sets = key_sets(config)
+    if not sets:
+        raise ConfigError(
+            f"The silo {config.silo} has no keys.",
+            expected=f"private keys in {config.keys}",
+            got="none",
+            next_step="llamdex-silo enrol HOME INVITATION",
+        )
+    try:
+        key = keyring.member(config.silo).key
+    except RefusedError as error:
+        raise _not_ours(config, error.problem) from error
+    for keys in sets:
+        if keys.signer(passphrase).public == key:
+            return keys
+    raise _not_ours(config, "keys of somebody else")
+
+
+def _require_member(config: SiloConfig, keyring: Keyring, signer: SigningKey, certificate: bytes) -> None:
     try:
         member = keyring.member(config.silo)
         spki = spki_digest(certificate)
     except RefusedError as error:
         raise _not_ours(config, error.problem) from error
     if member.key != signer.public or member.spki != spki:
-        raise _not_ours(config, f"keys of somebody else, at {now}")
+        raise _not_ours(config, "keys of somebody else")
 
 
 def _not_ours(config: SiloConfig, got: str) -> KeyringError:
@@ -212,7 +390,7 @@ def _not_ours(config: SiloConfig, got: str) -> KeyringError:
         f"The keyring does not have this silo's keys as {config.silo}.",
         expected="the keys that were made here",
         got=got,
-        next_step="send HOME/enrolment-request.json to the provider again",
+        next_step="ask the provider for an invitation, and take it with: llamdex-silo enrol HOME INVITATION --new-keys",
     )
 
 

@@ -6,15 +6,16 @@
     HOME/spool/<challenge>.safetensors   ... a release on its way out, written before anything is sent
     HOME/spool/<challenge>.ldx           the same, sealed; sent again as it is
     HOME/receipts/<challenge>.json       what the provider confirmed; then the three above are removed
+    HOME/sent/<challenge>.json           what has left: sizes and the signed statement, no weights
     HOME/uplink.json                     the statement counter, and the last tree head seen
 """
 
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from llamdex_fl.errors import ChannelError, EnvelopeError
 from llamdex_fl.privacy.guarantee import Guarantee
 from llamdex_fl.release import Offer, Release
 from silo_client.config import SiloConfig
+from silo_client.inspection import Inspection, inspect_files
 
 __all__ = ["Outbox"]
 
@@ -48,8 +50,9 @@ class Outbox:
         self._home = config.home
         self._spool = config.spool
         self._receipts = config.home / "receipts"
+        self._sent = config.home / "sent"
         self._state = config.home / "uplink.json"
-        for directory in (self._spool, self._receipts):
+        for directory in (self._spool, self._receipts, self._sent):
             directory.mkdir(mode=0o700, exist_ok=True)
 
     @contextmanager
@@ -126,13 +129,35 @@ class Outbox:
         """Forget a sealed envelope that will not be sent again."""
         self.sealed_path(challenge).unlink(missing_ok=True)
 
-    def receipt(self, challenge: str, key: VerifyKey) -> Receipt | None:
+    def inspect(self, challenge: str) -> Inspection | None:
+        """All that is about to leave, or has left, as the answer to the offer of this challenge."""
+        order, record = self.get(challenge), self._sent / f"{challenge}.json"
+        if order is not None and self.plaintext(challenge).exists():
+            return inspect_files(challenge, *order, self.plaintext(challenge), self.sealed(challenge))
+        return Inspection(**json.loads(record.read_text(encoding="utf-8"))) if record.exists() else None
+
+    def challenges(self) -> list[str]:
+        """The challenges of all releases that are on their way or have left."""
+        paths = [*self._spool.glob("*.json"), *self._sent.glob("*.json")]
+        return sorted({path.stem for path in paths})
+
+    def receipts(self, key: VerifyKey | Sequence[VerifyKey]) -> list[Receipt]:
+        """Every receipt that this silo holds, verified again."""
+        return [
+            Receipt.from_json(path.read_text(encoding="utf-8"), key) for path in sorted(self._receipts.glob("*.json"))
+        ]
+
+    def receipt(self, challenge: str, key: VerifyKey | Sequence[VerifyKey]) -> Receipt | None:
         """The receipt of an upload that arrived, verified again."""
         path = self._receipts / f"{challenge}.json"
         return Receipt.from_json(path.read_text(encoding="utf-8"), key) if path.exists() else None
 
     def finish(self, challenge: str, receipt: Receipt) -> None:
-        """Keep the receipt, then remove what was on its way."""
+        """Keep the receipt and a record of what has left, then remove what was on its way."""
+        seen = self.inspect(challenge)
+        if seen is not None:
+            left = replace(seen, state="left", receipt=receipt.as_dict())
+            write_atomically(self._sent / f"{challenge}.json", json.dumps(left.as_dict()).encode(), mode=0o600)
         write_atomically(self._receipts / f"{challenge}.json", receipt.to_json().encode(), mode=0o600)
         for path in (self._order(challenge), self.plaintext(challenge), self.sealed_path(challenge)):
             path.unlink(missing_ok=True)
@@ -144,7 +169,7 @@ class Outbox:
         self._write({**state, "counter": counter})
         return counter
 
-    def tree_head(self, key: VerifyKey) -> TreeHead | None:
+    def tree_head(self, key: VerifyKey | Sequence[VerifyKey]) -> TreeHead | None:
         """The largest tree head that was verified."""
         document = self._read().get("treeHead")
         return None if document is None else TreeHead.verified(SignedEnvelope.from_document(document), key)

@@ -7,8 +7,6 @@ deadline; a provider that shows another certificate than the keyring's is never 
 """
 
 import random
-import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,25 +26,23 @@ from llamdex_fl.envelope import (
     SealOrder,
     TreeHead,
     Wish,
-    provider_name,
     seal,
-    spki_digest,
     verify_receipt,
     verify_successor,
 )
-from llamdex_fl.errors import ChannelError, ProviderIdentityError, ProviderUnreachableError
 from llamdex_fl.privacy.guarantee import Guarantee
 from llamdex_fl.release import Offer, Release
 from llamdex_fl.wire import convert
 from llamdex_fl.wire.v1 import upload_service_pb2_grpc
 from silo_client.config import SiloConfig
+from silo_client.connection import CONNECT_SECONDS, TransientError, open_channel, read_error, unreachable
 from silo_client.enrolment import SiloIdentity, load_identity
+from silo_client.membership import refresh
 from silo_client.outbox import Outbox
 
 __all__ = ["keep", "resume", "stored_receipt", "upload"]
 
 _T = TypeVar("_T")
-_CONNECT_SECONDS = 10.0
 _CALL_SECONDS = 60.0
 _STREAM_SECONDS = 1800.0
 _COMMIT_SECONDS = 180.0
@@ -55,22 +51,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 _FRESH_STARTS = 2
 #: Tries of what may be our own fault or may pass.
 _DOUBTFUL_TRIES = 5
-_TRANSIENT = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
-_DOUBTFUL = {
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.UNKNOWN,
-    grpc.StatusCode.ABORTED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-}
-
-
-class _TransientError(Exception):
-    """Try again: the provider did not answer, or not to the end."""
-
-    def __init__(self, text: str, *, doubtful: bool = False, final: Exception | None = None) -> None:
-        super().__init__(text)
-        self.doubtful = doubtful
-        self.final = final
 
 
 def keep(release: Release, offer: Offer, config: SiloConfig) -> None:
@@ -113,7 +93,7 @@ def upload(
     outbox = Outbox(config)
     identity = load_identity(config, passphrase)
     with outbox.locked():
-        before = outbox.receipt(offer.challenge, identity.keyring.provider.key)
+        before = outbox.receipt(offer.challenge, identity.keyring.log_keys)
         if before is None:
             outbox.put(release, offer)
         elif before.artefact_digest != weights.digest(weights.encode(release.tensors)):
@@ -124,7 +104,7 @@ def upload(
                 got="a second one",
                 next_step="wait for the next round",
             )
-        receipt = _deliver(outbox, identity, config, offer.challenge, deadline_s)
+        receipt = _deliver(outbox, identity, config, offer.challenge, deadline_s, passphrase)
     if receipt is None:
         raise AssertionError("what was put into the outbox is there")
     return receipt
@@ -140,7 +120,7 @@ def resume(
     outbox = Outbox(config)
     identity = load_identity(config, passphrase)
     with outbox.locked():
-        return _deliver(outbox, identity, config, challenge, deadline_s)
+        return _deliver(outbox, identity, config, challenge, deadline_s, passphrase)
 
 
 def stored_receipt(config: SiloConfig, challenge: str, *, passphrase: Passphrase | None = None) -> Receipt | None:
@@ -149,19 +129,24 @@ def stored_receipt(config: SiloConfig, challenge: str, *, passphrase: Passphrase
     Raises:
         ReceiptError: the file is damaged.
     """
-    return Outbox(config).receipt(challenge, load_identity(config, passphrase).keyring.provider.key)
+    return Outbox(config).receipt(challenge, load_identity(config, passphrase).keyring.log_keys)
 
 
-def _deliver(
-    outbox: Outbox, identity: SiloIdentity, config: SiloConfig, challenge: str, deadline_s: float
+def _deliver(  # noqa: PLR0913, PLR0917 - what upload and resume share
+    outbox: Outbox,
+    identity: SiloIdentity,
+    config: SiloConfig,
+    challenge: str,
+    deadline_s: float,
+    passphrase: Passphrase | None,
 ) -> Receipt | None:
-    receipt = outbox.receipt(challenge, identity.keyring.provider.key)
+    receipt = outbox.receipt(challenge, identity.keyring.log_keys)
     if receipt is not None:
         return receipt
     order = outbox.get(challenge)
     if order is None:
         return None
-    delivery = _Delivery(outbox, identity, config, *order, ends_at=time.monotonic() + deadline_s)
+    delivery = _Delivery(outbox, identity, config, *order, ends_at=time.monotonic() + deadline_s, passphrase=passphrase)
     return delivery.run()
 
 
@@ -175,6 +160,7 @@ class _Delivery:
     offer: Offer
     guarantee: Guarantee
     ends_at: float = field(kw_only=True)
+    passphrase: Passphrase | None = field(default=None, kw_only=True)
     fresh_starts: int = field(default=0, init=False)
 
     def run(self) -> Receipt:
@@ -182,14 +168,15 @@ class _Delivery:
         pause, doubtful = _FIRST_PAUSE, 0
         while True:
             try:
+                self._refresh()
                 with _stub(self.identity, self.config) as stub:
                     return self._once(stub)
-            except _TransientError as error:
+            except TransientError as error:
                 doubtful += error.doubtful
                 if error.final is not None and doubtful >= _DOUBTFUL_TRIES:
                     raise error.final from error
                 if time.monotonic() + pause > self.ends_at:
-                    raise (error.final or _unreachable(self.config, str(error))) from error
+                    raise (error.final or unreachable(self.config, str(error))) from error
             except RefusedError as error:
                 if not self._may_start_afresh(error):
                     raise
@@ -198,6 +185,11 @@ class _Delivery:
             # Spread out, so that many silos do not come back in the same moment; no secret depends on it.
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - see above
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _refresh(self) -> None:
+        """Take a newer keyring or certificate first: keys of either side may have been rotated."""
+        if refresh(self.identity, self.config, self.passphrase):
+            self.identity = load_identity(self.config, self.passphrase)
 
     def _once(self, stub: Any) -> Receipt:  # noqa: ANN401 - a generated stub
         sealed = self.outbox.sealed(self.offer.challenge) or self._seal(stub)
@@ -225,7 +217,7 @@ class _Delivery:
             known_tree_size=0 if known is None else known.size,
         )
         session = convert.read_begin_response(self._call(stub.BeginUpload, convert.begin_request(wish), _CALL_SECONDS))
-        self._remember(TreeHead.verified(session.tree_head, keyring.provider.key), session.consistency)
+        self._remember(TreeHead.verified(session.tree_head, keyring.log_keys), session.consistency)
         order = SealOrder(
             silo=self.config.silo,
             session=session,
@@ -247,7 +239,7 @@ class _Delivery:
         digest, known = sealed.header.statement.digest(), self._known()
         request = convert.commit_request(sealed.header.upload_id, digest, 0 if known is None else known.size)
         committed = convert.read_commit_response(
-            self._call(stub.CommitUpload, request, _COMMIT_SECONDS), self.identity.keyring.provider.key
+            self._call(stub.CommitUpload, request, _COMMIT_SECONDS), self.identity.keyring.log_keys
         )
         verify_receipt(committed.receipt, sealed.statement, digest.hex())
         self._remember(committed.receipt.tree_head, committed.consistency)
@@ -255,7 +247,7 @@ class _Delivery:
         return committed.receipt
 
     def _known(self) -> TreeHead | None:
-        return self.outbox.tree_head(self.identity.keyring.provider.key)
+        return self.outbox.tree_head(self.identity.keyring.log_keys)
 
     def _remember(self, head: TreeHead, proof: tuple[bytes, ...]) -> None:
         known = self._known()
@@ -274,111 +266,18 @@ class _Delivery:
         left = self.ends_at - time.monotonic()
         try:
             # At least a little time, so that a deadline of 0 still tries once.
-            return method(request, timeout=min(seconds, max(left, _CONNECT_SECONDS)))
+            return method(request, timeout=min(seconds, max(left, CONNECT_SECONDS)))
         except grpc.RpcError as error:
-            raise _read_error(error) from error
+            raise read_error(error) from error
+
+
+@contextmanager
+def _stub(identity: SiloIdentity, config: SiloConfig) -> Iterator[Any]:
+    with open_channel(identity, config) as channel:
+        yield upload_service_pb2_grpc.UploadServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
 
 
 def _messages(sealed: SealedFile, start: int) -> Iterator[object]:
     yield convert.header_request(sealed.header)
     for chunk in sealed.chunks(start):
         yield convert.chunk_request(chunk)
-
-
-@contextmanager
-def _stub(identity: SiloIdentity, config: SiloConfig) -> Iterator[Any]:
-    keyring = identity.keyring
-    name = provider_name(keyring.trust_domain, keyring.provider.provider)
-    _require_provider(config.provider_address, name, identity)
-    credentials = grpc.ssl_channel_credentials(
-        root_certificates=keyring.ca.encode(),
-        private_key=identity.tls_key,
-        certificate_chain=identity.tls_certificate,
-    )
-    options = [
-        ("grpc.ssl_target_name_override", name),
-        ("grpc.max_receive_message_length", convert.MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", convert.MAX_MESSAGE_BYTES),
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        # Retries are ours: gRPC's own would send chunks that the provider may have already.
-        ("grpc.enable_retries", 0),
-        ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.enable_http_proxy", 0),
-    ]
-    with grpc.secure_channel(config.provider_address, credentials, options) as channel:
-        yield upload_service_pb2_grpc.UploadServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
-
-
-def _require_provider(address: str, name: str, identity: SiloIdentity) -> None:
-    """Compare the provider's certificate with the keyring before any call.
-
-    gRPC checks the same chain and name again but calls every failure UNAVAILABLE, so without this look a forged
-    provider would be indistinguishable from one that is down.
-    """
-    host, port = address.rsplit(":", 1)
-    try:
-        with (
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS) as connection,
-            identity.tls.wrap_socket(connection, server_hostname=name) as secured,
-        ):
-            certificate = secured.getpeercert(binary_form=True) or b""
-    except ssl.SSLCertVerificationError as error:
-        raise _stranger(address, error.verify_message) from error
-    except ssl.SSLError as error:
-        if error.reason in {"WRONG_VERSION_NUMBER", "TLSV1_ALERT_PROTOCOL_VERSION", "RECORD_LAYER_FAILURE"}:
-            raise _stranger(address, "no TLS 1.3") from error
-        raise _TransientError(f"TLS failed: {error.reason}") from error
-    except OSError as error:
-        raise _TransientError(error.strerror or type(error).__name__) from error
-    keyring = identity.keyring
-    digest = spki_digest(certificate)
-    if digest not in keyring.provider.spki or digest in keyring.revoked:
-        raise _stranger(address, "another key than the keyring's")
-
-
-def _read_error(error: grpc.RpcError) -> Exception:
-    code, text = error.code(), str(error.details())[:300]
-    refusal = None
-    if code.name in Answer.__members__:
-        refusal = RefusedError(
-            Answer[code.name],
-            f"The provider refuses: {text}",
-            expected="what docs/envelope.md asks for",
-            got=code.name,
-            next_step="see the table in docs/envelope.md; the provider's log has the detail",
-        )
-    if code in _TRANSIENT:
-        return _TransientError(f"{code.name}: {text}")
-    if code in _DOUBTFUL:
-        failed = ChannelError(
-            f"The provider failed: {text}",
-            expected="an answer of the protocol",
-            got=code.name,
-            next_step="ask the provider for its log; the release stays in the spool",
-        )
-        return _TransientError(f"{code.name}: {text}", doubtful=True, final=refusal or failed)
-    return refusal or ChannelError(
-        f"The provider does not speak this protocol: {text}",
-        expected="the upload service of the same version",
-        got=code.name,
-        next_step="compare the versions of both ends",
-    )
-
-
-def _unreachable(config: SiloConfig, got: str) -> ProviderUnreachableError:
-    return ProviderUnreachableError(
-        f"The provider {config.provider} does not answer at {config.provider_address}.",
-        expected="its upload service",
-        got=got,
-        next_step="try again later: the release waits in the spool and is sent as it is",
-    )
-
-
-def _stranger(address: str, got: str) -> ProviderIdentityError:
-    return ProviderIdentityError(
-        f"The server at {address} is not the provider of the keyring.",
-        expected="a certificate of the consortium's CA with the provider's key",
-        got=got,
-        next_step="check provider_address in silo.toml; if it is right, tell the consortium: nothing was sent",
-    )

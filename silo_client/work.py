@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 
-from llamdex_fl.envelope import Receipt
+from llamdex_fl.envelope import Passphrase, Receipt
 from llamdex_fl.errors import (
     BudgetSpentError,
     ChannelError,
@@ -61,8 +61,16 @@ def answer_for(error: Exception) -> Answer:
 class SiloWorker:
     """The silo of one home. Policy and schema are read again for each offer, so a change on disk counts at once."""
 
-    def __init__(self, config: SiloConfig, log: logging.Logger, *, upload_deadline_s: float = 600.0) -> None:
-        """Open the job store."""
+    def __init__(
+        self,
+        config: SiloConfig,
+        log: logging.Logger,
+        *,
+        upload_deadline_s: float = 600.0,
+        passphrase: Passphrase | None = None,
+    ) -> None:
+        """Open the job store; ``passphrase`` is of the silo's private keys."""
+        self._passphrase = passphrase
         self._config = config
         self._log = log
         self._jobs = JobStore(config.home / "jobs.sqlite")
@@ -110,14 +118,18 @@ class SiloWorker:
         # On disk before the first byte leaves: from here on a crash resumes the upload and never trains again.
         uplink.keep(release, offer, self._config)
         self._jobs.trained(offer.challenge, guarantee)
-        receipt = uplink.upload(release, offer, self._config, deadline_s=self._upload_deadline_s)
+        receipt = uplink.upload(
+            release, offer, self._config, deadline_s=self._upload_deadline_s, passphrase=self._passphrase
+        )
         return self._finish(offer, receipt, guarantee)
 
     def _go_on(self, job: Job | None) -> Receipt | None:
         if job is None or job.state is not JobState.TRAINED:
             return None
         self._log.info("round %s: going on with the upload", job.challenge[:12])
-        return uplink.resume(self._config, job.challenge, deadline_s=self._upload_deadline_s)
+        return uplink.resume(
+            self._config, job.challenge, deadline_s=self._upload_deadline_s, passphrase=self._passphrase
+        )
 
     def _finish(self, offer: Offer, receipt: Receipt, guarantee: str) -> Reply:
         facts = {

@@ -95,6 +95,14 @@ class AssembledLlamdex:
         others = [own for own in self._seats.get(schema, []) if own.silo != seat.silo]
         self._seats[schema] = [*others, seat]
 
+    def unseat(self, schema: str, silo: str) -> None:
+        """Take a silo's seat away; a schema without any seat is answered by the base LLM alone."""
+        left = [own for own in self._seats.get(schema, []) if own.silo != silo]
+        if left:
+            self._seats[schema] = left
+        else:
+            self._seats.pop(schema, None)
+
     def consult(self, schema: str, records: Sequence[Mapping[str, Value]], *, asker: str | None = None) -> Tensor:
         """(n, classes): what the experts of a schema together say of records.
 

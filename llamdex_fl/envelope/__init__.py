@@ -11,35 +11,40 @@ from llamdex_fl.envelope.certificates import (
     issue_provider,
     issue_silo,
     provider_name,
+    renew_silo,
+    request_is_for,
     silo_uri,
     spki_digest,
 )
 from llamdex_fl.envelope.dsse import SignedEnvelope, sign
 from llamdex_fl.envelope.enrolment import EnrolmentReply, EnrolmentRequest
+from llamdex_fl.envelope.invitation import Invitation, InvitationProof
 from llamdex_fl.envelope.keyring import (
+    FormerKeys,
     Keyring,
     Member,
     ProviderEntry,
-    Root,
     load_keyring,
-    load_root,
     read_keyring,
-    read_root,
 )
 from llamdex_fl.envelope.keystore import (
     Passphrase,
     generate_tls_key,
+    is_encrypted,
     load_recipient_key,
     load_signing_key,
     load_tls_key,
+    pem_passphrase,
     save_recipient_key,
     save_signing_key,
     save_tls_key,
     tls_key_pem,
     write_atomically,
 )
+from llamdex_fl.envelope.log_entry import LogNote, read_log_entry
 from llamdex_fl.envelope.receipt import Receipt, ReceiptBody, TreeHead, verify_receipt, verify_successor
 from llamdex_fl.envelope.refusal import Answer, DocumentError, RefusedError
+from llamdex_fl.envelope.root import Root, load_root, read_root
 from llamdex_fl.envelope.sealing import ChunkOpener, SealedFile, SealOrder, seal, verify_statement
 from llamdex_fl.envelope.session import Chunk, Committed, Header, Progress, Session, Wish
 from llamdex_fl.envelope.signing import Signature, SigningKey, VerifyKey
@@ -57,8 +62,12 @@ __all__ = [
     "DocumentError",
     "EnrolmentReply",
     "EnrolmentRequest",
+    "FormerKeys",
     "Header",
+    "Invitation",
+    "InvitationProof",
     "Keyring",
+    "LogNote",
     "Member",
     "Passphrase",
     "Progress",
@@ -83,6 +92,7 @@ __all__ = [
     "generate_tls_key",
     "guarantee_document",
     "guarantee_from_document",
+    "is_encrypted",
     "issue_ca",
     "issue_provider",
     "issue_silo",
@@ -91,9 +101,13 @@ __all__ = [
     "load_root",
     "load_signing_key",
     "load_tls_key",
+    "pem_passphrase",
     "provider_name",
     "read_keyring",
+    "read_log_entry",
     "read_root",
+    "renew_silo",
+    "request_is_for",
     "save_recipient_key",
     "save_signing_key",
     "save_tls_key",

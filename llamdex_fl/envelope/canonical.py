@@ -91,6 +91,10 @@ class Fields:
         if self._left:
             raise self._wrong("no further fields", ", ".join(sorted(self._left))[:200])
 
+    def has(self, name: str) -> bool:
+        """Whether a field that may be absent is there and was not read yet."""
+        return name in self._left
+
     def text(self, name: str, *, limit: int = 1 << 20) -> str:
         """A text of at most ``limit`` characters."""
         return self._take(name, lambda v: v if isinstance(v, str) and len(v) <= limit else None, "a text")
@@ -140,6 +144,10 @@ class Fields:
     def children(self, name: str, *, limit: int) -> "list[Fields]":
         """A list of at most ``limit`` objects."""
         return [Fields(item, name) for item in self._list(name, limit)]
+
+    def documents(self, name: str, *, limit: int) -> list[Any]:
+        """A list of at most ``limit`` objects, not read any further."""
+        return self._list(name, limit)
 
     def named_children(self, name: str, *, limit: int) -> "dict[str, Fields]":
         """An object of at most ``limit`` objects, each under an identifier."""

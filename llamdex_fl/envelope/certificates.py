@@ -23,6 +23,8 @@ __all__ = [
     "issue_provider",
     "issue_silo",
     "provider_name",
+    "renew_silo",
+    "request_is_for",
     "silo_uri",
     "spki_digest",
 ]
@@ -82,6 +84,29 @@ def certificate_request(silo: str, key: ec.EllipticCurvePrivateKey) -> bytes:
     """A silo's signing request, PEM; it proves that the silo holds the key, its names are not looked at."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, silo)])
     return x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, SHA256()).public_bytes(Encoding.PEM)
+
+
+def request_is_for(request: bytes, key: ec.EllipticCurvePrivateKey) -> bool:
+    """Whether a signing request is for this key."""
+    try:
+        return x509.load_pem_x509_csr(request).public_key() == key.public_key()
+    except ValueError:
+        return False
+
+
+def renew_silo(
+    trust_domain: str,
+    silo: str,
+    certificate: bytes,
+    ca: tuple[bytes, ec.EllipticCurvePrivateKey],
+    now: datetime,
+) -> bytes:
+    """A new certificate, PEM, for the key of one that this consortium made for the silo before."""
+    public_key = x509.load_pem_x509_certificate(certificate).public_key()
+    if not isinstance(public_key, ec.EllipticCurvePublicKey):
+        raise _bad_request()
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(silo_uri(trust_domain, silo))]
+    return _issue(_Subject(silo, names, ExtendedKeyUsageOID.CLIENT_AUTH), public_key, ca, now)
 
 
 def issue_silo(

@@ -1,4 +1,4 @@
-"""Who is who: a keyring that the consortium's root signs, and the root itself.
+"""Who is who: a keyring that the consortium's root signs.
 
 Order in which a silo trusts: a fingerprint that was compared by people -> the root -> the keyring -> every key.
 A keyring is taken only if the root's threshold signed it, it has not expired, and its version is not below the one
@@ -14,80 +14,61 @@ from typing import Any
 from llamdex_fl.envelope.canonical import Fields, dumps, parse, timestamp
 from llamdex_fl.envelope.dsse import SignedEnvelope, sign
 from llamdex_fl.envelope.refusal import Answer, RefusedError
-from llamdex_fl.envelope.signing import ED25519_SIZE, MLDSA65_SIZE, SigningKey, VerifyKey
+from llamdex_fl.envelope.root import Root, distrusted, read_signed_file, read_verify_key, verify_key_document
+from llamdex_fl.envelope.signing import SigningKey, VerifyKey
 from llamdex_fl.envelope.suite import RecipientPublicKey
-from llamdex_fl.errors import KeyringError
 
-__all__ = ["Keyring", "Member", "ProviderEntry", "Root", "load_keyring", "load_root", "read_keyring", "read_root"]
+__all__ = ["FormerKeys", "Keyring", "Member", "ProviderEntry", "load_keyring", "read_keyring"]
 
-_ROOT_TYPE = "application/vnd.llamdex.root.v1+json"
 _KEYRING_TYPE = "application/vnd.llamdex.keyring.v1+json"
 _LIMIT = 16 << 20
 _SILOS_LIMIT = 5000
+_FORMER_LIMIT = 16
 _MLKEM768_SIZE = 1184
 _X25519_SIZE = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Root:
-    """The consortium's root keys; its fingerprint is compared by people."""
+class FormerKeys:
+    """Keys that a silo has replaced, which are still good until ``until``: what is under way may arrive."""
 
-    version: int
-    threshold: int
-    keys: tuple[VerifyKey, ...]
-    expires_at: datetime
-    envelope: SignedEnvelope | None = field(default=None, repr=False)
-
-    def fingerprint(self) -> str:
-        """Hex SHA-256 over what the root's signatures cover."""
-        return SignedEnvelope(_ROOT_TYPE, self._payload(), ()).digest().hex()
-
-    def signed(self, keys: Sequence[SigningKey]) -> SignedEnvelope:
-        """Sign the root with its keys, and with those of its predecessor if there is one."""
-        return sign(_ROOT_TYPE, self._payload(), *keys)
-
-    def successor(self, envelope: SignedEnvelope, now: datetime) -> "Root":
-        """The next root, once this root's threshold and its own signed it.
-
-        Raises:
-            KeyringError: it is not this root's successor.
-        """
-        try:
-            envelope.verified_by(_ROOT_TYPE, self.keys, self.threshold)
-        except RefusedError as error:
-            raise _wrong("a root that the former root signed", error.problem) from error
-        root = read_root(envelope, now=now)
-        if root.version != self.version + 1:
-            raise _wrong(f"root version {self.version + 1}", str(root.version))
-        return root
-
-    def _payload(self) -> bytes:
-        return dumps(
-            {
-                "version": self.version,
-                "threshold": self.threshold,
-                "keys": [_verify_key_document(key) for key in self.keys],
-                "expiresAt": timestamp(self.expires_at),
-            }
-        )
+    key: VerifyKey
+    spki: str
+    until: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """A silo's public keys: for statements, and its TLS certificate's."""
+    """A silo's public keys: for statements, and its TLS certificate's; and those that they replaced."""
 
     key: VerifyKey
     spki: str
+    former: tuple[FormerKeys, ...] = ()
+
+    @property
+    def keys(self) -> tuple[VerifyKey, ...]:
+        """Keys that may sign statements, the present one first; see ``Keyring.at``."""
+        return (self.key, *(former.key for former in self.former))
+
+    @property
+    def spkis(self) -> tuple[str, ...]:
+        """Digests of keys that its TLS certificate may have, the present one first; see ``Keyring.at``."""
+        return (self.spki, *(former.spki for former in self.former))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProviderEntry:
-    """The provider's public keys: for receipts, for content keys (the first is for new uploads), and for TLS."""
+    """The provider's public keys: for receipts, for content keys (the first is for new uploads), and for TLS.
+
+    Attributes:
+        former: keys that signed receipts and tree heads before ``key`` did.
+    """
 
     provider: str
     key: VerifyKey
     recipients: tuple[RecipientPublicKey, ...]
     spki: tuple[str, ...]
+    former: tuple[VerifyKey, ...] = ()
 
     def recipient(self, keyid: str, *, revoked: Iterable[str] = ()) -> RecipientPublicKey:
         """The key for content keys of this id.
@@ -98,7 +79,7 @@ class ProviderEntry:
         for key in self.recipients:
             if key.keyid == keyid and keyid not in revoked:
                 return key
-        raise _wrong("a recipient key of the keyring", keyid)
+        raise distrusted("a recipient key of the keyring", keyid)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +101,27 @@ class Keyring:
     revoked: tuple[str, ...] = ()
     envelope: SignedEnvelope | None = field(default=None, repr=False)
 
+    @property
+    def log_keys(self) -> tuple[VerifyKey, ...]:
+        """Keys that may have signed receipts and tree heads, the present one first."""
+        return tuple(key for key in (self.provider.key, *self.provider.former) if key.keyid not in self.revoked)
+
+    def at(self, now: datetime) -> "Keyring":
+        """The keyring without former keys of silos whose time is over, or that are revoked."""
+        if not any(member.former for member in self.silos.values()):
+            return self
+        revoked = set(self.revoked)
+        return replace(
+            self,
+            silos={
+                name: replace(
+                    member,
+                    former=tuple(f for f in member.former if now < f.until and not {f.key.keyid, f.spki} & revoked),
+                )
+                for name, member in self.silos.items()
+            },
+        )
+
     def member(self, silo: str) -> Member:
         """An enrolled silo whose keys are not revoked.
 
@@ -133,7 +135,7 @@ class Keyring:
                 "The silo is not enrolled, or its keys are revoked.",
                 expected="a silo of the keyring",
                 got=silo[:80],
-                next_step="enrol (again) with: llamdex-silo keys",
+                next_step="ask the provider for an invitation, and take it with: llamdex-silo enrol",
             )
         return member
 
@@ -164,9 +166,12 @@ class Keyring:
         )
 
     def _payload(self) -> bytes:
+        former = [verify_key_document(key) for key in self.provider.former]
         provider: dict[str, Any] = {
             "id": self.provider.provider,
-            **_verify_key_document(self.provider.key),
+            # Absent where there are none, so that such a keyring reads as it always did.
+            **({"former": former} if former else {}),
+            **verify_key_document(self.provider.key),
             "recipients": [{"mlkem768": r.mlkem768.hex(), "x25519": r.x25519.hex()} for r in self.provider.recipients],
             "spki": list(self.provider.spki),
         }
@@ -178,50 +183,10 @@ class Keyring:
                 "expiresAt": timestamp(self.expires_at),
                 "ca": self.ca,
                 "provider": provider,
-                "silos": {
-                    name: {**_verify_key_document(member.key), "spki": member.spki}
-                    for name, member in self.silos.items()
-                },
+                "silos": {name: _member_document(member) for name, member in self.silos.items()},
                 "revoked": list(self.revoked),
             }
         )
-
-
-def read_root(envelope: SignedEnvelope, *, now: datetime, fingerprint: str | None = None) -> Root:
-    """A root that its own threshold signed.
-
-    Args:
-        envelope: the signed root.
-        now: the present.
-        fingerprint: what people compared; None only for a root of our own making.
-
-    Raises:
-        KeyringError: it is not signed by itself, has expired, or has another fingerprint.
-    """
-    if envelope.payload_type != _ROOT_TYPE:
-        raise _wrong("a root", "another document")
-    if fingerprint is not None and envelope.digest().hex() != fingerprint.lower().replace(":", ""):
-        raise _wrong(f"the root with the fingerprint {fingerprint}", envelope.digest().hex())
-    try:
-        # Parsed before it is verified, since the keys are inside; the fingerprint covers the same bytes.
-        fields = parse(envelope.payload, limit=_LIMIT)
-        keys = tuple(_verify_key(item, done=True) for item in fields.children("keys", limit=32))
-        root = Root(
-            version=fields.integer("version", low=1),
-            threshold=fields.integer("threshold", low=1, high=max(1, len(keys))),
-            keys=keys,
-            expires_at=fields.moment("expiresAt"),
-            envelope=envelope,
-        )
-        fields.done()
-        if len({key.keyid for key in keys}) != len(keys):
-            raise _wrong("each root key once", "a key twice")
-        envelope.verified_by(_ROOT_TYPE, keys, root.threshold)
-    except RefusedError as error:
-        raise _wrong("a root that is signed by itself", error.problem) from error
-    if now >= root.expires_at:
-        raise _wrong("a root that is still valid", f"expired at {timestamp(root.expires_at)}")
-    return root
 
 
 def read_keyring(envelope: SignedEnvelope, root: Root, *, now: datetime, at_least: int = 1) -> Keyring:
@@ -251,44 +216,37 @@ def read_keyring(envelope: SignedEnvelope, root: Root, *, now: datetime, at_leas
         )
         fields.done()
     except RefusedError as error:
-        raise _wrong("a keyring that the root's threshold signed", error.problem) from error
+        raise distrusted("a keyring that the root's threshold signed", error.problem) from error
     if keyring.version < at_least:
-        raise _wrong(f"version {at_least} or later", f"version {keyring.version}: a rollback")
+        raise distrusted(f"version {at_least} or later", f"version {keyring.version}: a rollback")
     if now >= keyring.expires_at:
-        raise _wrong("a keyring that is still valid", f"expired at {timestamp(keyring.expires_at)}")
+        raise distrusted("a keyring that is still valid", f"expired at {timestamp(keyring.expires_at)}")
     return keyring
-
-
-def load_root(path: Path, *, now: datetime) -> Root:
-    """Read a root that was pinned before; raises ``KeyringError``."""
-    return read_root(_read_envelope(path), now=now)
 
 
 def load_keyring(path: Path, root: Root, *, now: datetime, at_least: int = 1) -> Keyring:
     """Read a keyring's file as ``read_keyring`` does; raises ``KeyringError``."""
-    return read_keyring(_read_envelope(path), root, now=now, at_least=at_least)
+    return read_keyring(read_signed_file(path), root, now=now, at_least=at_least)
 
 
-def _read_envelope(path: Path) -> SignedEnvelope:
-    try:
-        return SignedEnvelope.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RefusedError) as error:
-        raise _wrong(f"a signed document {path}", type(error).__name__) from error
-
-
-def _verify_key_document(key: VerifyKey) -> dict[str, str]:
-    return {"ed25519": key.ed25519.hex(), "mldsa65": key.mldsa65.hex()}
-
-
-def _verify_key(fields: Fields, *, done: bool = False) -> VerifyKey:
-    key = VerifyKey(fields.octets("ed25519", size=ED25519_SIZE), fields.octets("mldsa65", size=MLDSA65_SIZE))
-    if done:
-        fields.done()
-    return key
+def _member_document(member: Member) -> dict[str, Any]:
+    document: dict[str, Any] = {**verify_key_document(member.key), "spki": member.spki}
+    if member.former:
+        document["former"] = [
+            {**verify_key_document(former.key), "spki": former.spki, "until": timestamp(former.until)}
+            for former in member.former
+        ]
+    return document
 
 
 def _member(fields: Fields) -> Member:
-    member = Member(key=_verify_key(fields), spki=fields.hexadecimal("spki", size=32))
+    former = []
+    for item in fields.children("former", limit=_FORMER_LIMIT) if fields.has("former") else ():
+        former.append(
+            FormerKeys(key=read_verify_key(item), spki=item.hexadecimal("spki", size=32), until=item.moment("until"))
+        )
+        item.done()
+    member = Member(key=read_verify_key(fields), spki=fields.hexadecimal("spki", size=32), former=tuple(former))
     fields.done()
     return member
 
@@ -299,22 +257,15 @@ def _provider(fields: Fields) -> ProviderEntry:
         key = RecipientPublicKey(item.octets("mlkem768", size=_MLKEM768_SIZE), item.octets("x25519", size=_X25519_SIZE))
         recipients.append(key)
         item.done()
+    former = fields.children("former", limit=_FORMER_LIMIT) if fields.has("former") else []
     entry = ProviderEntry(
+        former=tuple(read_verify_key(item, done=True) for item in former),
         provider=fields.word("id"),
-        key=_verify_key(fields),
+        key=read_verify_key(fields),
         recipients=tuple(recipients),
         spki=fields.digests("spki", limit=16),
     )
     fields.done()
     if not entry.recipients or not entry.spki:
-        raise _wrong("a provider with a recipient key and a certificate", "none")
+        raise distrusted("a provider with a recipient key and a certificate", "none")
     return entry
-
-
-def _wrong(expected: str, got: str) -> KeyringError:
-    return KeyringError(
-        "The keyring or its root must not be trusted.",
-        expected=expected,
-        got=got,
-        next_step="get the present keyring from the consortium, and compare the root's fingerprint by voice",
-    )

@@ -1,9 +1,12 @@
 """Private keys on disk: PEM files that only their owner may read, refused otherwise.
 
 A key of two halves is a file of two PEM blocks. An optional passphrase encrypts each block; it comes from a
-callable, so that a program decides whether it is asked for, mounted or fetched.
+callable, so that a program decides whether it is asked for, mounted or fetched, and it is called only where a file
+is encrypted. Since PEM's own derivation (PBKDF2, 2048 rounds) is cheap to guess against, the PEM passphrase is what
+scrypt makes of the person's, with the salt that stands in the file's first line.
 """
 
+import hashlib
 import os
 import re
 import stat
@@ -33,9 +36,11 @@ from llamdex_fl.errors import ConfigError
 __all__ = [
     "Passphrase",
     "generate_tls_key",
+    "is_encrypted",
     "load_recipient_key",
     "load_signing_key",
     "load_tls_key",
+    "pem_passphrase",
     "save_recipient_key",
     "save_signing_key",
     "save_tls_key",
@@ -45,6 +50,10 @@ __all__ = [
 
 #: Gives the passphrase that protects private keys.
 Passphrase = Callable[[], bytes]
+#: OWASP's parameters for scrypt at 32 MiB; a quarter of a second on one core.
+_SCRYPT = {"n": 1 << 15, "r": 8, "p": 3, "maxmem": 64 << 20, "dklen": 32}
+_SALT = re.compile(rb"scrypt-32768-8-3 ([0-9a-f]{32})\n")
+_ENCRYPTED = b"-----BEGIN ENCRYPTED"
 _BLOCK = re.compile(rb"-----BEGIN [A-Z ]+-----\n.*?-----END [A-Z ]+-----\n", re.DOTALL)
 
 
@@ -101,6 +110,21 @@ def tls_key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
+def is_encrypted(path: Path) -> bool:
+    """Whether a private key's file is under a passphrase; False where there is no such file."""
+    return path.is_file() and _ENCRYPTED in path.read_bytes()
+
+
+def pem_passphrase(path: Path, passphrase: Passphrase | None) -> bytes:
+    """What opens the PEM blocks of a file; empty where they are not encrypted.
+
+    Raises:
+        ConfigError: they are, and there is no passphrase.
+    """
+    data = path.read_bytes()
+    return (_pem_passphrase(path, data, passphrase) or b"") if _ENCRYPTED in data else b""
+
+
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace a file, whole or not at all, and durably."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -119,10 +143,13 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 def _save(path: Path, halves: tuple[PrivateKeyTypes, ...], passphrase: Passphrase | None) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    encryption: KeySerializationEncryption = (
-        NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase())
-    )
-    data = b"".join(half.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption) for half in halves)
+    encryption: KeySerializationEncryption = NoEncryption()
+    data = b""
+    if passphrase is not None:
+        salt = os.urandom(16)
+        data = b"scrypt-32768-8-3 %b\n" % salt.hex().encode()
+        encryption = BestAvailableEncryption(_stretched(passphrase(), salt))
+    data += b"".join(half.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption) for half in halves)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
@@ -159,7 +186,7 @@ def _load(path: Path, count: int, passphrase: Passphrase | None) -> list[Private
             next_step=f"chmod 600 {path}, and enrol again with new keys if somebody may have read it",
         )
     blocks = _BLOCK.findall(data)
-    secret = None if passphrase is None else passphrase()
+    secret = _pem_passphrase(path, data, passphrase)
     try:
         keys = [load_pem_private_key(block, secret) for block in blocks]
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -168,6 +195,24 @@ def _load(path: Path, count: int, passphrase: Passphrase | None) -> list[Private
     if len(keys) != count:
         raise _not_a_key(path, f"{len(keys)} PEM blocks")
     return keys
+
+
+def _pem_passphrase(path: Path, data: bytes, passphrase: Passphrase | None) -> bytes | None:
+    if _ENCRYPTED not in data:
+        return None
+    if passphrase is None:
+        raise ConfigError(
+            f"The private key {path} is under a passphrase.",
+            expected="the passphrase",
+            got="none",
+            next_step="give --passphrase-file FILE, or set LLAMDEX_PASSPHRASE_FILE, or run on a terminal to be asked",
+        )
+    salt = _SALT.match(data)
+    return passphrase() if salt is None else _stretched(passphrase(), bytes.fromhex(salt[1].decode()))
+
+
+def _stretched(passphrase: bytes, salt: bytes) -> bytes:
+    return hashlib.scrypt(passphrase, salt=salt, **_SCRYPT).hex().encode()
 
 
 def _not_a_key(path: Path, got: str) -> ConfigError:

@@ -6,7 +6,7 @@ last one that the silo saw.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -44,14 +44,14 @@ class TreeHead:
         return cls.verified(sign(_TREE_HEAD_TYPE, payload, key), key.public)
 
     @classmethod
-    def verified(cls, envelope: SignedEnvelope, key: VerifyKey) -> "TreeHead":
-        """The tree head of an envelope, once its signatures are verified.
+    def verified(cls, envelope: SignedEnvelope, key: VerifyKey | Sequence[VerifyKey]) -> "TreeHead":
+        """The tree head of an envelope, once its signatures are verified, by ``key`` or by one of several.
 
         Raises:
             ReceiptError: it is not the provider's.
         """
         try:
-            fields = parse(envelope.verified(_TREE_HEAD_TYPE, key), limit=_LIMIT)
+            fields = parse(envelope.verified(_TREE_HEAD_TYPE, _named(envelope, key)), limit=_LIMIT)
             head = cls(
                 provider=fields.word("provider"),
                 size=fields.integer("size"),
@@ -164,16 +164,26 @@ class Receipt:
 
     @classmethod
     def verified(
-        cls, envelope: SignedEnvelope, proof: Sequence[bytes], head: SignedEnvelope, key: VerifyKey
+        cls,
+        envelope: SignedEnvelope,
+        proof: Sequence[bytes],
+        head: SignedEnvelope,
+        key: VerifyKey | Sequence[VerifyKey],
     ) -> "Receipt":
         """The receipt in an envelope, once its signatures and its inclusion proof are verified.
+
+        Args:
+            envelope: the signed receipt.
+            proof: its inclusion proof, from the leaf upwards.
+            head: the signed tree head that the proof leads to.
+            key: the provider's key, or those that it has had; see ``Keyring.log_keys``.
 
         Raises:
             ReceiptError: one of them does not verify.
         """
         tree_head = TreeHead.verified(head, key)
         try:
-            body = ReceiptBody.from_payload(envelope.verified(_RECEIPT_TYPE, key))
+            body = ReceiptBody.from_payload(envelope.verified(_RECEIPT_TYPE, _named(envelope, key)))
         except RefusedError as error:
             raise _wrong("a receipt that the provider signed", error.problem) from error
         if len(proof) > _PROOF_LIMIT:
@@ -195,7 +205,7 @@ class Receipt:
         )
 
     @classmethod
-    def from_json(cls, text: str, key: VerifyKey) -> "Receipt":
+    def from_json(cls, text: str, key: VerifyKey | Sequence[VerifyKey]) -> "Receipt":
         """Read a receipt's file and verify it as ``verified`` does.
 
         Raises:
@@ -256,6 +266,18 @@ def verify_successor(one: TreeHead, other: TreeHead, proof: Sequence[bytes]) -> 
         raise _wrong("two tree heads of one log", "something else")
     merkle.verify_consistency(old.size, new.size, proof, old.root_hash, new.root_hash)
     return new
+
+
+def _named(envelope: SignedEnvelope, keys: VerifyKey | Iterable[VerifyKey]) -> VerifyKey:
+    """The key that the signatures name, which must then verify; the first one if they name none of them."""
+    if isinstance(keys, VerifyKey):
+        return keys
+    several = list(keys)
+    hints = {signature.keyid.split("/")[0] for signature in envelope.signatures}
+    found = [key for key in several if key.keyid in hints] or several
+    if not found:
+        raise _wrong("a key of the provider that is not revoked", "none")
+    return found[0]
 
 
 def _wrong(expected: str, got: str) -> ReceiptError:

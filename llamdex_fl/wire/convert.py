@@ -3,7 +3,7 @@
 Messages come from elsewhere: sizes of ids, digests and keys are checked here, meaning and signatures later.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from llamdex_fl.envelope import (
@@ -21,7 +21,7 @@ from llamdex_fl.envelope import (
     VerifyKey,
     Wish,
 )
-from llamdex_fl.wire.v1 import envelope_pb2, upload_service_pb2
+from llamdex_fl.wire.v1 import consortium_service_pb2, envelope_pb2, upload_service_pb2
 
 __all__ = [
     "MAX_MESSAGE_BYTES",
@@ -30,11 +30,18 @@ __all__ = [
     "chunk_request",
     "commit_request",
     "commit_response",
+    "enrolment_request",
+    "enrolment_responses",
     "header_request",
+    "log_entry_response",
+    "log_head_response",
+    "log_request",
     "read_begin_request",
     "read_begin_response",
     "read_commit_request",
     "read_commit_response",
+    "read_log_entry_response",
+    "read_log_head_response",
     "read_status_request",
     "read_status_response",
     "read_upload_request",
@@ -189,8 +196,10 @@ def commit_response(committed: Committed) -> upload_service_pb2.CommitUploadResp
     )
 
 
-def read_commit_response(message: upload_service_pb2.CommitUploadResponse, key: VerifyKey) -> Committed:
-    """Read a receipt and verify its signatures and inclusion proof with the provider's key.
+def read_commit_response(
+    message: upload_service_pb2.CommitUploadResponse, key: VerifyKey | Sequence[VerifyKey]
+) -> Committed:
+    """Read a receipt and verify its signatures and inclusion proof with the provider's key, or one of its keys.
 
     Raises:
         ReceiptError: it does not verify.
@@ -228,6 +237,57 @@ def read_status_response(message: upload_service_pb2.GetUploadStatusResponse) ->
         if value == message.status:
             return Progress(status=word, next_index=message.next_index)
     raise _wrong("status", "a known status")
+
+
+def log_request(known_tree_size: int) -> consortium_service_pb2.ReadLogRequest:
+    """Write a question for the log."""
+    return consortium_service_pb2.ReadLogRequest(known_tree_size=known_tree_size)
+
+
+def log_head_response(head: SignedEnvelope, consistency: Iterable[bytes]) -> consortium_service_pb2.ReadLogResponse:
+    """Write the log's head."""
+    message = consortium_service_pb2.LogHead(tree_head=_envelope(head), consistency_proof=consistency)
+    return consortium_service_pb2.ReadLogResponse(head=message)
+
+
+def log_entry_response(payload: bytes, statement: SignedEnvelope | None) -> consortium_service_pb2.ReadLogResponse:
+    """Write an entry of the log."""
+    entry = consortium_service_pb2.LogEntry(payload=payload)
+    if statement is not None:
+        entry.statement.CopyFrom(_envelope(statement))
+    return consortium_service_pb2.ReadLogResponse(entry=entry)
+
+
+def read_log_head_response(
+    message: consortium_service_pb2.ReadLogResponse,
+) -> tuple[SignedEnvelope, tuple[bytes, ...]]:
+    """Read the log's head and its consistency proof."""
+    if message.WhichOneof("part") != "head":
+        raise _wrong("first part", "the log's head")
+    return _read_envelope(message.head.tree_head), _proof(message.head.consistency_proof)
+
+
+def read_log_entry_response(
+    message: consortium_service_pb2.ReadLogResponse,
+) -> tuple[bytes, SignedEnvelope | None]:
+    """Read an entry of the log: its leaf, and a release's signed statement."""
+    if message.WhichOneof("part") != "entry":
+        raise _wrong("part", "an entry of the log")
+    statement = _read_envelope(message.entry.statement) if message.entry.HasField("statement") else None
+    return message.entry.payload, statement
+
+
+def enrolment_request(keyring_version: int, certificate_digest: bytes) -> consortium_service_pb2.ReadEnrolmentRequest:
+    """Write a question for a newer keyring or certificate."""
+    return consortium_service_pb2.ReadEnrolmentRequest(
+        keyring_version=keyring_version, certificate_digest=certificate_digest
+    )
+
+
+def enrolment_responses(reply: bytes) -> Iterator[consortium_service_pb2.ReadEnrolmentResponse]:
+    """Write an enrolment reply in parts that fit into messages."""
+    for start in range(0, len(reply), CHUNK_SIZE):
+        yield consortium_service_pb2.ReadEnrolmentResponse(part=reply[start : start + CHUNK_SIZE])
 
 
 def _envelope(envelope: SignedEnvelope) -> envelope_pb2.SignedEnvelope:

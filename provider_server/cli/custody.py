@@ -1,4 +1,4 @@
-"""The provider's commands for the custody of releases: init, add-schema, enrol, revoke, serve, releases."""
+"""The provider's commands for the custody of releases: init, add-schema, serve, releases."""
 
 import logging
 import sys
@@ -13,13 +13,10 @@ from llamdex_fl import console
 from provider_server.cli.main import app
 from provider_server.config import load_provider_config
 
-__all__ = ["add_schema", "enrol", "init", "releases", "revoke", "serve"]
+__all__ = ["add_schema", "init", "releases", "serve"]
 
 Home = Annotated[Path, typer.Argument(help="The provider's directory.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
-RootKeys = Annotated[
-    Path | None, typer.Option(help="Directory of the root's private keys, if they were moved away from HOME/root.")
-]
 
 
 @app.command()
@@ -31,6 +28,8 @@ def init(  # noqa: PLR0913 - each is an option
     address: Annotated[str, typer.Option(help="host:port of the upload service.")] = "127.0.0.1:18443",
     root_keys: Annotated[int, typer.Option(help="How many root keys to make.")] = 1,
     root_threshold: Annotated[int, typer.Option(help="How many of them must sign the keyring.")] = 1,
+    ask_passphrase: console.AskPassphrase = False,
+    passphrase_file: console.PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a provider: the consortium's root and CA, the provider's keys, and a keyring without silos.
@@ -47,6 +46,7 @@ def init(  # noqa: PLR0913 - each is an option
         address=address,
         root_keys=root_keys,
         root_threshold=root_threshold,
+        passphrase=console.passphrase(passphrase_file, new=True, ask=ask_passphrase),
     )
     if as_json:
         console.print_json({"root_fingerprint": fingerprint})
@@ -70,49 +70,11 @@ def add_schema(
 
 
 @app.command()
-def enrol(
-    home: Home,
-    requests: Annotated[list[Path] | None, typer.Argument(help="enrolment-request.json of one or more silos.")] = None,
-    *,
-    root_keys_from: RootKeys = None,
-    as_json: AsJson = False,
-) -> None:
-    """Enrol silos: sign their certificates and a new keyring, and write HOME/replies/SILO.json for each.
-
-    Make sure by another way that each request is from the silo it names. Without requests, the keyring is renewed.
-    """
-    from provider_server.setup import enrol as enrol_silos  # noqa: PLC0415 - keeps --help fast
-    from provider_server.setup import root_fingerprint  # noqa: PLC0415 - keeps --help fast
-
-    replies = enrol_silos(home, requests or [], root_keys=root_keys_from)
-    if as_json:
-        console.print_json(
-            {"replies": {path.stem: str(path) for path in replies}, "root_fingerprint": root_fingerprint(home)}
-        )
-    else:
-        for path in replies:
-            console.stdout.print(f"reply for {path.stem}: {path}", soft_wrap=True, highlight=False, markup=False)
-
-
-@app.command()
-def revoke(
-    home: Home,
-    silo: Annotated[str, typer.Argument(help="The silo's id.")],
-    *,
-    root_keys_from: RootKeys = None,
-) -> None:
-    """Revoke a silo's keys, for good; a running provider refuses it from its next call on."""
-    from provider_server.setup import revoke as revoke_silo  # noqa: PLC0415 - keeps --help fast
-
-    keyring = revoke_silo(home, silo, root_keys=root_keys_from)
-    console.stdout.print(f"revoked {silo} in keyring version {keyring.version}", highlight=False)
-
-
-@app.command()
 def serve(
     home: Home,
     *,
     verbose: Annotated[bool, typer.Option(help="Log every accepted upload, not refusals and faults only.")] = False,
+    passphrase_file: console.PassphraseFile = None,
 ) -> None:
     """Run the upload service, which takes sealed experts from enrolled silos.
 
@@ -134,7 +96,7 @@ def serve(
         sys.stdout.flush()
 
     checks = Checks(tensor_shapes=tensor_shapes, certify_epsilon=certified_epsilon)
-    run(load_provider_config(home), checks, ready=ready)
+    run(load_provider_config(home), checks, ready=ready, passphrase=console.passphrase(passphrase_file))
 
 
 @app.command()

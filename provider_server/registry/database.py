@@ -12,7 +12,7 @@ from llamdex_fl.errors import ArtefactError
 
 __all__ = ["Database", "from_seconds", "to_seconds"]
 
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
 CREATE TABLE rounds (
     challenge TEXT PRIMARY KEY,
@@ -68,6 +68,15 @@ CREATE TABLE tree_heads (
 """
 
 
+#: What a registry of version 1 lacks.
+_SINCE_VERSION_1 = """
+CREATE TABLE noted (
+    what TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT
+"""
+
+
 class Database:
     """One connection, shared by the threads of a process."""
 
@@ -92,6 +101,8 @@ class Database:
             if version == 0:
                 for statement in _TABLES.split(";"):
                     self._connection.execute(statement)
+            if version in {0, 1}:
+                self._connection.execute(_SINCE_VERSION_1)
                 self._connection.execute(f"PRAGMA user_version = {_VERSION}")
             elif version != _VERSION:
                 raise ArtefactError(

@@ -91,6 +91,12 @@ class Releases:
         row = self._database.row("SELECT coalesce(max(counter), 0) AS n FROM releases WHERE silo = ?", (silo,))
         return 0 if row is None else int(row["n"])
 
+    def signers(self, release_id: str) -> set[str]:
+        """Ids of the keys that signed a release's statement."""
+        row = self._database.row("SELECT statement FROM releases WHERE release_id = ?", (release_id,))
+        signatures = () if row is None else SignedEnvelope.from_json(row["statement"]).signatures
+        return {signature.keyid.split("/")[0] for signature in signatures}
+
     def receipt(self, release_id: str) -> str:
         """The receipt's file of a release that is there."""
         row = self._database.row("SELECT receipt FROM releases WHERE release_id = ?", (release_id,))
@@ -120,6 +126,24 @@ class Log:
         )
         return [row["hash"] for row in rows]
 
+    def entries(self, size: int) -> list[tuple[bytes, str | None]]:
+        """The payloads of the first ``size`` leaves, with the signed statement's JSON where one is of a release."""
+        rows = self._database.rows(
+            "SELECT payload, statement FROM leaves LEFT JOIN releases ON receipt_id = lower(hex(hash))"
+            " WHERE leaf_index < ? ORDER BY leaf_index",
+            (size,),
+        )
+        return [(row["payload"], row["statement"]) for row in rows]
+
+    def noted(self, what: str) -> str | None:
+        """What was noted last of a kind of thing that the log must show the changes of."""
+        row = self._database.row("SELECT value FROM noted WHERE what = ?", (what,))
+        return None if row is None else str(row["value"])
+
+    def note(self, what: str, value: str) -> None:
+        """Remember what was noted; only within the transaction that appends the note."""
+        self._database.execute("INSERT OR REPLACE INTO noted VALUES (?, ?)", (what, value))
+
     def append(self, index: int, leaf: bytes, payload: bytes, head: SignedEnvelope) -> None:
         """Append a leaf and the head of the tree that it completes; only within a transaction."""
         self._database.execute("INSERT INTO leaves VALUES (?, ?, ?)", (index, leaf, payload))
@@ -127,7 +151,7 @@ class Log:
 
     def add_head(self, size: int, head: SignedEnvelope) -> None:
         """Remember the signed head of the tree of this size."""
-        self._database.execute("INSERT INTO tree_heads VALUES (?, ?)", (size, head.to_json()))
+        self._database.execute("INSERT OR REPLACE INTO tree_heads VALUES (?, ?)", (size, head.to_json()))
 
     def head(self) -> SignedEnvelope | None:
         """The newest signed head; None before the first was signed."""

@@ -80,6 +80,13 @@ class Uploads:
         """Sessions that a silo began in the last 24 hours."""
         return self._count("silo = ? AND begun_at > ?", (silo, to_seconds(now - _DAY)))
 
+    def count_for(self, recipient_keyids: tuple[str, ...], now: datetime) -> int:
+        """Sessions under way whose content key is, or will be, wrapped for one of these keys."""
+        return sum(
+            self._count("recipient_keyid = ? AND status = 'bound' AND expires_at > ?", (keyid, to_seconds(now)))
+            for keyid in recipient_keyids
+        )
+
     def bind(self, upload_id: str, release_id: str, statement: SignedEnvelope) -> bool:
         """Bind an open session to a statement; False if it was not open."""
         changed = self._database.execute(
@@ -110,7 +117,7 @@ class Uploads:
         return {row["upload_id"] for row in rows}
 
     def _count(self, condition: str, values: tuple[str | int, ...]) -> int:
-        # The condition is one of the two texts above, never from outside.
+        # The condition is one of the texts above, never from outside.
         row = self._database.row(f"SELECT COUNT(*) AS n FROM uploads WHERE {condition}", values)  # noqa: S608 - see above
         return 0 if row is None else int(row["n"])
 

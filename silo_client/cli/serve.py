@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from llamdex_fl import console
 from silo_client.cli.main import app
 from silo_client.config import load_silo_config
 
@@ -25,6 +26,7 @@ def serve(
     group: Annotated[
         str | None, typer.Option(help="Give the socket to this group (mode 0660), for a SuperNode under another user.")
     ] = None,
+    passphrase_file: console.PassphraseFile = None,
 ) -> None:
     """Run the silo's daemon: it trains and sends when the policy on this disk allows an offer.
 
@@ -33,13 +35,20 @@ def serve(
     # Everything that this process writes is the silo's alone.
     os.umask(0o077)
     config = load_silo_config(home)
+    from llamdex_fl.envelope import is_encrypted  # noqa: PLC0415 - keeps --help fast
+    from silo_client.keys import key_sets  # noqa: PLC0415
+
+    passphrase = console.passphrase(passphrase_file)
+    if any(is_encrypted(keys.signing) for keys in key_sets(config)) and passphrase is not None:
+        # Asked for now, while somebody is there, and not at the first upload.
+        passphrase()
     from silo_client.daemon import Daemon, open_log  # noqa: PLC0415 - keeps --help fast
     from silo_client.daemon_protocol import socket_path  # noqa: PLC0415
     from silo_client.work import SiloWorker  # noqa: PLC0415
 
     log = open_log(config.home)
     path = socket.absolute() if socket is not None else socket_path(config.home)
-    worker = SiloWorker(config, log)
+    worker = SiloWorker(config, log, passphrase=passphrase)
     daemon = Daemon(home=config.home, path=path, worker=worker, log=log, group=group)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: daemon.stop())

@@ -43,8 +43,10 @@ def test_a_program_lists_its_commands(program: str, capsys: pytest.CaptureFixtur
 
 
 def test_the_commands_that_people_were_told_of_are_there() -> None:
-    assert {"ask", "connect", "eval", "serve"} <= set(_commands(provider))
-    assert {"check", "init", "join", "keys", "ledger", "serve"} <= set(_commands(silo))
+    assert {"ask", "connect", "enrol", "eval", "invite", "revoke", "rotate", "serve"} <= set(_commands(provider))
+    assert {"check", "enrol", "init", "inspect", "join", "keys", "ledger", "log", "rotate", "serve", "update"} <= set(
+        _commands(silo)
+    )
     assert {"demo", "seeds"} <= set(_commands(sim))
 
 

@@ -27,13 +27,14 @@ from provider_server import fitting
 from provider_server.cli.main import app
 from provider_server.config import ProviderConfig, load_provider_config
 from provider_server.desk import Checks, Desk
-from provider_server.fitting import fit_connectors, open_assembly, provider_schemas
+from provider_server.fitting import fit_connectors, open_assembly, provider_schemas, unseat_revoked
+from provider_server.invitations import invite
 from provider_server.keys import load_provider_keys
 from provider_server.quarantine import review
 from provider_server.registry import Registry
-from provider_server.setup import add_schema, enrol, init_provider
+from provider_server.setup import add_schema, enrol, init_provider, revoke
 from silo_client.config import load_silo_config
-from silo_client.enrolment import join, load_identity, make_keys
+from silo_client.enrolment import join, load_identity, make_keys, request_by_invitation
 
 READER = ReaderRecipe(steps=2, batch=2, layers=1, frozen_layers=0)
 INJECTOR = InjectorRecipe(questions=2, steps=2, outcome_batch=2, sentence_batch=2)
@@ -175,6 +176,31 @@ def test_an_accepted_expert_takes_its_seat(config: ProviderConfig, base: BaseLLM
     assert (seat.silo, seat.guarantee) == ("archive", delivered.guarantee)
     np.testing.assert_array_equal(seat.expert.weight_CD, delivered.expert.weight_CD)
     np.testing.assert_array_equal(seat.expert.class_counts_C, delivered.expert.class_counts_C)
+
+
+def test_a_revoked_silo_s_expert_is_not_seated(
+    config: ProviderConfig,
+    founded: tuple[Path, str],
+    base: BaseLLM,
+    make_seat: Callable[..., Seat],
+    tmp_path: Path,
+) -> None:
+    _send(founded, "leaver", make_seat(TITANIC, "leaver", 6), base, tmp_path)
+    with Registry(config.registry) as registry:
+        review(registry, config.limits)
+    assembly = open_assembly(config, base)
+    assert "leaver" in {seat.silo for seat in assembly.seats("titanic")}
+    assert unseat_revoked(config, assembly) == []
+    revoke(config.home, "leaver")
+    # At the next question of a new process, and of one that keeps its assembly open.
+    assert "leaver" not in {seat.silo for seat in open_assembly(config, base).seats("titanic")}
+    assert unseat_revoked(config, assembly) == ["leaver"]
+    assert "leaver" not in {seat.silo for seat in assembly.seats("titanic")}
+    # New keys do not give the old ones' expert its voice back.
+    home = tmp_path / "leaver"
+    request = request_by_invitation(home, invite(config.home, "leaver"), new_keys=True)
+    enrol(config.home, [request])
+    assert "leaver" not in {seat.silo for seat in open_assembly(config, base).seats("titanic")}
 
 
 def test_an_expert_speaks_from_its_review_to_its_withdrawal(
