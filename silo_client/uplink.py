@@ -38,7 +38,7 @@ from llamdex_fl.errors import ChannelError, ProviderIdentityError, ProviderUnrea
 from llamdex_fl.privacy.guarantee import Guarantee
 from llamdex_fl.release import Offer, Release
 from llamdex_fl.wire import convert
-from llamdex_fl.wire.v1 import upload_service_pb2_grpc
+from llamdex_fl.wire.v1 import upload_service_pb2, upload_service_pb2_grpc
 from silo_client.config import SiloConfig
 from silo_client.enrolment import SiloIdentity, load_identity
 from silo_client.outbox import Outbox
@@ -244,6 +244,7 @@ class _Delivery:
             )
 
     def _commit(self, stub: Any, sealed: SealedFile) -> Receipt:  # noqa: ANN401 - a generated stub
+        sealed.persist()
         digest, known = sealed.header.statement.digest(), self._known()
         request = convert.commit_request(sealed.header.upload_id, digest, 0 if known is None else known.size)
         committed = convert.read_commit_response(
@@ -279,10 +280,10 @@ class _Delivery:
             raise _read_error(error) from error
 
 
-def _messages(sealed: SealedFile, start: int) -> Iterator[object]:
-    yield convert.header_request(sealed.header)
+def _messages(sealed: SealedFile, start: int) -> Iterator[bytes]:
+    yield convert.header_request(sealed.header).SerializeToString()
     for chunk in sealed.chunks(start):
-        yield convert.chunk_request(chunk)
+        yield convert.chunk_request_bytes(chunk)
 
 
 @contextmanager
@@ -307,7 +308,12 @@ def _stub(identity: SiloIdentity, config: SiloConfig) -> Iterator[Any]:
         ("grpc.enable_http_proxy", 0),
     ]
     with grpc.secure_channel(config.provider_address, credentials, options) as channel:
-        yield upload_service_pb2_grpc.UploadServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        stub = upload_service_pb2_grpc.UploadServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        # The same method, for messages that are bytes already.
+        stub.UploadExpert = channel.stream_unary(
+            convert.UPLOAD_EXPERT, response_deserializer=upload_service_pb2.UploadExpertResponse.FromString
+        )
+        yield stub
 
 
 def _require_provider(address: str, name: str, identity: SiloIdentity) -> None:
