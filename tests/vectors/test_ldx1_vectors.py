@@ -167,9 +167,8 @@ def test_long_release():
     assert content_key.hex() == vector["contentKey"]
 
     text = bytes(number % 251 for number in range(vector["plaintextLength"]))
-    chunks = list(
-        stream_seal(lambda key: stream_cipher(key, digest), content_key, CHUNK_SIZE, digest, io.BytesIO(text))
-    )
+    sealed = stream_seal(lambda key: stream_cipher(key, digest), content_key, CHUNK_SIZE, digest, io.BytesIO(text))
+    chunks = list(sealed)
     got = [{"length": len(c), "sha256": hashlib.sha256(c).hexdigest(), "tag": c[-16:].hex()} for c in chunks]
     assert got == vector["chunks"]
     opener = ChunkOpener(statement, header, recipient(), next_index=0)
