@@ -4,6 +4,7 @@ Real desk, real registry, real files and keys; only the sockets are missing. Eac
 a header, a chunk (the right one, another, a changed one), finish, commit, status, a restart of the provider, time.
 """
 
+import atexit
 import importlib.util
 import tempfile
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import Any
 
 from llamdex_fl.envelope import Answer, Chunk, RefusedError, SealedFile
 
-__all__ = ["run_machine"]
+__all__ = ["close", "run_machine"]
 
 _BENCH = Path(__file__).parents[1] / "unit" / "provider_server" / "custody" / "conftest.py"
 _STEPS_LIMIT = 40
@@ -30,7 +31,17 @@ def _bench() -> Any:  # noqa: ANN401 - a class of a conftest
     bench = module.Bench(Path(directory.name))
     bench.directory = directory
     bench.machine_desk = bench.desk()
+    atexit.register(close)
     return bench
+
+
+def close() -> None:
+    """Remove the consortium that the first run founded."""
+    if _bench.cache_info().currsize:
+        bench = _bench()
+        _bench.cache_clear()
+        bench.registry.close()
+        bench.directory.cleanup()
 
 
 class _Machine:

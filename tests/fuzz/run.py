@@ -79,9 +79,9 @@ def _run_one(name: str, bound: list[str], corpus: Path) -> dict[str, Any]:
     corpus.mkdir(exist_ok=True)
     started = time.monotonic()
     options = ["-print_final_stats=1", "-rss_limit_mb=2048", "-timeout=20", "-max_len=16384", "-verbosity=0"]
+    options.append(f"-artifact_prefix={artefacts}/{name}-")
     done = subprocess.run(
-        [sys.executable, str(HERE / "targets.py"), name, *bound, *options]
-        + [f"-artifact_prefix={artefacts}/{name}-", str(corpus)],
+        [sys.executable, str(HERE / "targets.py"), name, *bound, *options, str(corpus)],
         check=False,
         capture_output=True,
         cwd=ROOT,
@@ -107,31 +107,31 @@ def _write_corpus(directory: Path) -> None:
         folder = directory / target
         (folder / f"{len(list(folder.iterdir()))}").write_bytes(data[:16384])
 
-    def payload(document: dict[str, Any]) -> bytes:
-        return base64.b64decode(document["payload"])
-
     for path in sorted((VECTORS / "ldx1").iterdir()) + sorted((VECTORS / "tampered").iterdir()):
-        kind, data = path.name.split("-")[0].split(".")[0], path.read_bytes()
-        if path.suffix == ".safetensors":
-            put("safetensors", data)
-        elif path.suffix == ".ldx":
-            put("spool", data)
-        elif kind in {"keyring", "root"}:
-            put(kind, payload(json.loads(data)))
-        elif kind == "receipt":
-            put("receipt", data)
-            put("dsse", json.dumps(json.loads(data)["receipt"]).encode())
-        elif kind == "header":
-            put("statement", payload(json.loads(data)["statement"]))
-            put("canonical", payload(json.loads(data)["statement"]))
-        elif path.name.startswith("enrolment-reply"):
-            put("enrolment_reply", data)
-        elif kind in {"enrolment", "request"}:
-            put("enrolment_request", data)
+        for target, data in _seeds(path):
+            put(target, data)
     for steps in (b"\0\x02\x02\x02\x06\x07", b"\0\x02\x09\0\x02\x02\x06\x07\x07", b"\0\x05\x07", b"\x0b\0\x02\x04\x08"):
         put(_MACHINE, steps)
     for kind in range(8):
         put("wire", bytes([kind]) + b"\x0a\x10" + bytes(16) + b"\x12\x20" + bytes(32))
+
+
+def _seeds(path: Path) -> list[tuple[str, bytes]]:
+    """What a vector is good for: targets, each with the bytes that it begins with."""
+    kind, data = path.name.split("-")[0].split(".")[0], path.read_bytes()
+    if path.suffix in {".safetensors", ".ldx"}:
+        return [("safetensors" if path.suffix == ".safetensors" else "spool", data)]
+    document = json.loads(data)
+    if kind in {"keyring", "root"}:
+        return [(kind, base64.b64decode(document["payload"]))]
+    if kind == "receipt":
+        return [("receipt", data), ("dsse", json.dumps(document["receipt"]).encode())]
+    if kind == "header":
+        payload = base64.b64decode(document["statement"]["payload"])
+        return [("statement", payload), ("canonical", payload)]
+    if path.name.startswith("enrolment-reply"):
+        return [("enrolment_reply", data)]
+    return [("enrolment_request", data)] if kind in {"enrolment", "request"} else []
 
 
 def _commit() -> str:

@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["llamdex_fl.envelope", "llamdex_fl.weig
         read_keyring,
         read_root,
     )
-    from llamdex_fl.envelope.canonical import dumps, parse
+    from llamdex_fl.envelope.canonical import parse
     from llamdex_fl.envelope.keyring import Root
     from llamdex_fl.envelope.merkle import verify_consistency, verify_inclusion
     from llamdex_fl.wire import convert

@@ -1,7 +1,7 @@
 """The upload's state machine, a few orders of steps; ``make fuzz`` does many, and every parser."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,14 +12,14 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def run_machine() -> Callable[[bytes], None]:
+def run_machine() -> Iterator[Callable[[bytes], None]]:
     spec = importlib.util.spec_from_file_location("fuzz_machine", HERE / "machine.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    run: Callable[[bytes], None] = module.run_machine
-    return run
+    yield module.run_machine
+    module.close()
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
