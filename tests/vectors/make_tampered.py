@@ -6,7 +6,7 @@ import json
 import struct
 from typing import Any
 
-from make_vectors import HERE, KEYRING, LATER, NOW, RECEIPT, ROOT, STATEMENT, TREE_HEAD, World, write
+from world import HERE, KEYRING, LATER, NOW, RECEIPT, ROOT, STATEMENT, TREE_HEAD, World, write
 from second_implementation import canonical, dsse, leaf, pae, safetensors, stream, stream_key, tree
 
 IDENTITY = b"\x01" + bytes(31)
