@@ -6,8 +6,8 @@ import json
 import struct
 from typing import Any
 
-from world import HERE, KEYRING, LATER, NOW, RECEIPT, ROOT, STATEMENT, TREE_HEAD, World, write
 from second_implementation import canonical, dsse, leaf, pae, safetensors, stream, stream_key, tree
+from world import HERE, KEYRING, LATER, NOW, RECEIPT, ROOT, STATEMENT, TREE_HEAD, World, write
 
 IDENTITY = b"\x01" + bytes(31)
 

@@ -9,7 +9,19 @@ import hashlib
 from typing import Any
 
 from make_tampered import make_tampered  # a folder of scripts, not a package
-from second_implementation import CHUNK, Frozen, canonical, consistency, dsse, leaf, pae, path, seed, stream, stream_key, tree
+from second_implementation import (
+    Frozen,
+    canonical,
+    consistency,
+    dsse,
+    leaf,
+    pae,
+    path,
+    seed,
+    stream,
+    stream_key,
+    tree,
+)
 from world import KEYRING, LONG, NOW, ROOT, STATEMENT, TREE_HEAD, World, spool, write
 
 

@@ -85,7 +85,11 @@ def test_bounds():
 def test_places():
     with pytest.raises(DocumentError) as caught:
         Fields({"x": {"y": 1}}, "top").child("x").done()
-    assert (caught.value.problem, caught.value.expected, caught.value.got) == ("A x is wrong.", "no further fields", "y")
+    assert (caught.value.problem, caught.value.expected, caught.value.got) == (
+        "A x is wrong.",
+        "no further fields",
+        "y",
+    )
     with pytest.raises(DocumentError) as caught:
         Fields({"x": [{"z": 1, "y": 1}]}, "top").children("x", limit=1)[0].done()
     assert (caught.value.problem, caught.value.got) == ("A x is wrong.", "y, z")
