@@ -29,19 +29,18 @@ class Digests:
         """Know nothing."""
         self._known: dict[tuple[int, int, int], str] = {}
 
-    def keep(self, path: Path, digest: str) -> None:
-        """Remember the digest of a file that is complete."""
+    def keep(self, descriptor: int, digest: str) -> None:
+        """Remember the digest of an open file that is complete; it may have lost its name by now."""
         if len(self._known) >= _DIGESTS_LIMIT:
             self._known.pop(next(iter(self._known)))
-        self._known[_identity(path)] = digest
+        self._known[_identity(os.fstat(descriptor))] = digest
 
     def of(self, path: Path) -> str:
         """The digest (hex) of a file: the one that was kept, or computed."""
-        return self._known.pop(_identity(path), None) or file_digest(path)
+        return self._known.pop(_identity(path.stat()), None) or file_digest(path)
 
 
-def _identity(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_ctime_ns
 
 
@@ -60,7 +59,6 @@ class Stream:
         """Open the spool file at the first chunk that is missing."""
         self._opener = opener
         self._burn = burn
-        self._path = path
         self._digests = digests
         # Only a stream that brings the whole of it sees every byte while it is at hand.
         self._digest = hashlib.sha256() if next_index == 0 and digests is not None else None
@@ -115,8 +113,8 @@ class Stream:
             )
         if self._file is not None:
             os.fsync(self._file.fileno())
-            if self._digest is not None and self._digests is not None and self._path is not None:
-                self._digests.keep(self._path, self._digest.hexdigest())
+            if self._digest is not None and self._digests is not None:
+                self._digests.keep(self._file.fileno(), self._digest.hexdigest())
         return self.next_index
 
     def close(self) -> None:

@@ -35,6 +35,7 @@ def test_some_orders(run_machine: Callable[[bytes], None], steps: bytes):
         b"\0\x02\x09\0\x02\x02\x06\x09\x07\x09\x07",  # restarts in between
         b"\0\x05\0\x02\x07",  # a changed chunk burns
         b"\0\x02\x06\x07\0\x02\x02\x07",  # committed too early, then whole
+        b"\0\x02\x02\x02\x06\x07\x06",  # finished again after the commit took the file away
         b"\x0b\0\x22\x04\x08\x12",  # a changed wrapped key, repeated chunks
     ],
 )

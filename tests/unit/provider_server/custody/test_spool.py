@@ -8,10 +8,15 @@ from pathlib import Path
 from provider_server.spool import Digests, file_digest
 
 
+def keep(digests: Digests, path: Path) -> None:
+    with path.open("rb") as file:
+        digests.keep(file.fileno(), "kept")
+
+
 def test_a_digest_is_used_once(tmp_path: Path):
     path, digests = tmp_path / "a.part", Digests()
     path.write_bytes(b"text")
-    digests.keep(path, "kept")
+    keep(digests, path)
     assert digests.of(path) == "kept"
     assert digests.of(path) == file_digest(path) == hashlib.sha256(b"text").hexdigest()
 
@@ -19,7 +24,7 @@ def test_a_digest_is_used_once(tmp_path: Path):
 def test_a_file_that_changed_is_read(tmp_path: Path):
     path, digests = tmp_path / "a.part", Digests()
     path.write_bytes(b"text")
-    digests.keep(path, "kept")
+    keep(digests, path)
     status = path.stat()
     # Some file systems count time in steps of milliseconds.
     time.sleep(0.02)
@@ -32,7 +37,7 @@ def test_a_file_that_changed_is_read(tmp_path: Path):
 def test_another_file_of_that_name_is_read(tmp_path: Path):
     path, digests = tmp_path / "a.part", Digests()
     path.write_bytes(b"text")
-    digests.keep(path, "kept")
+    keep(digests, path)
     (tmp_path / "b").write_bytes(b"TEXT")
     (tmp_path / "b").replace(path)
     assert digests.of(path) == hashlib.sha256(b"TEXT").hexdigest()
@@ -43,6 +48,6 @@ def test_memory_is_bounded(tmp_path: Path):
     for number in range(300):
         path = tmp_path / str(number)
         path.touch()
-        digests.keep(path, "kept")
+        keep(digests, path)
     assert digests.of(tmp_path / "299") == "kept"
     assert digests.of(tmp_path / "0") == hashlib.sha256(b"").hexdigest()
