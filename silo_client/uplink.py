@@ -213,7 +213,7 @@ class _Delivery:
                 next_step="a new envelope is made",
             )
         if progress.status != "committed" and progress.next_index < sealed.statement.chunk_count:
-            self._call(stub.UploadExpert, _messages(sealed, progress.next_index), _STREAM_SECONDS)
+            self._call(stub.UploadExpert, _parts(sealed, progress.next_index), _STREAM_SECONDS)
         return self._commit(stub, sealed)
 
     def _seal(self, stub: Any) -> SealedFile:  # noqa: ANN401 - a generated stub
@@ -280,10 +280,15 @@ class _Delivery:
             raise _read_error(error) from error
 
 
-def _messages(sealed: SealedFile, start: int) -> Iterator[bytes]:
-    yield convert.header_request(sealed.header).SerializeToString()
-    for chunk in sealed.chunks(start):
-        yield convert.chunk_request_bytes(chunk)
+def _parts(sealed: SealedFile, start: int) -> Iterator[object]:
+    yield convert.header_request(sealed.header)
+    yield from map(convert.chunk_request_bytes, sealed.chunks(start))
+
+
+def _messages(sealed: SealedFile, start: int) -> Iterator[object]:
+    """The same as messages that can be taken apart; for the tests of hostile silos."""
+    yield convert.header_request(sealed.header)
+    yield from map(convert.chunk_request, sealed.chunks(start))
 
 
 @contextmanager
@@ -309,9 +314,9 @@ def _stub(identity: SiloIdentity, config: SiloConfig) -> Iterator[Any]:
     ]
     with grpc.secure_channel(config.provider_address, credentials, options) as channel:
         stub = upload_service_pb2_grpc.UploadServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
-        # The same method, for messages that are bytes already.
+        # The same method, which also takes messages that are bytes already.
         stub.UploadExpert = channel.stream_unary(
-            convert.UPLOAD_EXPERT, response_deserializer=upload_service_pb2.UploadExpertResponse.FromString
+            convert.UPLOAD_EXPERT, convert.serialized, upload_service_pb2.UploadExpertResponse.FromString
         )
         yield stub
 

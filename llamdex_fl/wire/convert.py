@@ -41,6 +41,7 @@ __all__ = [
     "read_status_response",
     "read_upload_request",
     "read_upload_response",
+    "serialized",
     "status_request",
     "status_response",
     "upload_response",
@@ -138,6 +139,11 @@ def chunk_request_bytes(chunk: Chunk) -> bytes:
     inner = (b"\x08" + _varint(chunk.index) if chunk.index else b"") + b"\x12" + _varint(len(chunk.ciphertext))
     outer = b"\x12" + _varint(len(inner) + len(chunk.ciphertext))
     return b"".join((outer, inner, chunk.ciphertext))
+
+
+def serialized(message: bytes | upload_service_pb2.UploadExpertRequest) -> bytes:
+    """A message of a stream as bytes, whether or not it is bytes already."""
+    return message if isinstance(message, bytes) else message.SerializeToString()
 
 
 def _varint(number: int) -> bytes:
