@@ -8,7 +8,7 @@ export TRANSFORMERS_OFFLINE := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: demo demo-clean test test-slow check format proto proto-check setup clean
+.PHONY: demo demo-clean test test-slow check format proto proto-check setup clean bench bench-channel fuzz mutation vectors
 
 setup: $(READY)
 
@@ -37,6 +37,25 @@ check: $(READY) proto-check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Timing needs a quiet machine.
+bench: bench-channel
+
+bench-channel: $(READY)
+	$(BIN)/llamdex-sim bench-channel --out out/bench/channel.json
+
+# Long; its last result is committed.
+fuzz: $(READY)
+	nice $(BIN)/python tests/fuzz/run.py --executions 2000000 --out docs/review/fuzz.json
+
+# Tens of minutes; its last result is committed.
+mutation: $(READY)
+	nice $(BIN)/python tests/mutation/run.py --out docs/review/mutation.json
+
+# Makes the test vectors again, and their foreign companions.
+vectors: $(READY)
+	$(BIN)/python tests/vectors/make_vectors.py
+	$(BIN)/python tests/vectors/make_merkle_cases.py
 
 format: $(READY)
 	$(BIN)/ruff format .

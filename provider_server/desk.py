@@ -42,7 +42,7 @@ from provider_server.keys import KeyringFile, ProviderKeys
 from provider_server.log_book import Situation, log_entries, note_changes
 from provider_server.quarantine import review
 from provider_server.registry import Registry, UploadRecord
-from provider_server.spool import Stream, file_digest, next_index, place
+from provider_server.spool import Digests, Stream, next_index, place
 
 __all__ = ["Checks", "Desk"]
 
@@ -80,6 +80,7 @@ class Desk:
         self._changing = threading.Lock()
         self._checks = checks
         self._clock = clock
+        self._digests = Digests()
         for directory in (config.spool, config.artefacts):
             directory.mkdir(mode=0o700, exist_ok=True)
         with registry.database.transaction():
@@ -162,7 +163,7 @@ class Desk:
             # Two streams raced for an open session; the statement that was first has it.
             bound = self._registry.uploads.find(header.upload_id)
             intake.check_session(statement, bound, release_id=release_id, limits=self.config.limits, now=now)
-        return Stream(opener, path, next_index=start, burn=lambda: self._burn(upload))
+        return Stream(opener, path, next_index=start, burn=lambda: self._burn(upload), digests=self._digests)
 
     def progress(self, silo: str, upload_id: str) -> Progress:
         """Where an upload stands."""
@@ -224,7 +225,7 @@ class Desk:
         self._enter(path, upload, statement, signed)
 
     def _check_content(self, path: Path, statement: Statement) -> None:
-        if file_digest(path) != statement.artefact_digest:
+        if self._digests.of(path) != statement.artefact_digest:
             raise RefusedError(
                 Answer.DATA_LOSS,
                 "The envelope does not open.",

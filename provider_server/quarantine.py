@@ -23,6 +23,8 @@ _QUORUM = 3
 #: The tensor that holds noisy numbers of records: not a weight, and rightly as large as a silo.
 _COUNTS = "class_counts"
 _MOST_RECORDS = 1e7
+#: Elements that are summed up in float32.
+_SHORT = 1 << 14
 
 
 def review(registry: Registry, limits: Limits) -> list[ReleaseRecord]:
@@ -51,8 +53,10 @@ def judge(artefact: Path, others: Sequence[Path], limits: Limits) -> str:
     shapes = weights.read_shapes(artefact)
     squares = dict.fromkeys(shapes, 0.0)
     for name, part in weights.slices(artefact):
-        wide = part.astype(np.float64)
-        squares[name] += float(wide @ wide)
+        # Over slices, so float32 sums stay short; a scale that overflows is infinite, and refused.
+        for start in range(0, part.size, _SHORT):
+            piece = part[start : start + _SHORT]
+            squares[name] += float(piece @ piece)
     for name, shape in shapes.items():
         rms = math.sqrt(squares[name] / math.prod(shape))
         most = _MOST_RECORDS if name == _COUNTS else limits.weight_rms

@@ -19,7 +19,7 @@ from provider_server.keys import load_provider_keys
 from provider_server.registry import Registry
 from provider_server.services import UploadService, add_to_server
 
-__all__ = ["serve"]
+__all__ = ["serve", "server_options"]
 
 _LOG = logging.getLogger(__name__)
 _GRACE_SECONDS = 5.0
@@ -56,7 +56,7 @@ async def _run(desk: Desk, ready: Callable[[str], None]) -> None:
     config = desk.config
     server = grpc.aio.server(
         interceptors=[Guard(desk.current_keyring, config.limits.rpcs_per_silo)],
-        options=_options(config.limits),
+        options=server_options(config.limits),
         maximum_concurrent_rpcs=config.limits.rpcs,
         compression=grpc.Compression.NoCompression,
     )
@@ -112,7 +112,8 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
     return int(port)
 
 
-def _options(limits: Limits) -> list[tuple[str, int]]:
+def server_options(limits: Limits) -> list[tuple[str, int]]:
+    """What gRPC itself bounds: sizes, compression, streams, pings."""
     return [
         # Without it, two servers on one port share its connections instead of failing.
         ("grpc.so_reuseport", 0),

@@ -88,12 +88,16 @@ class UploadService(pb2_grpc.UploadServiceServicer):
                     del self._streams[header.upload_id]
 
     async def _take(self, requests: AsyncIterator[pb2.UploadExpertRequest], stream: Stream, silo: str) -> int:
-        while (part := await self._next(requests, self._limits.chunk_seconds)) is not None:
-            if not isinstance(part, Chunk):
-                raise DocumentError("The stream has a second header.", expected="chunks", got="a header")
-            # Between two chunks too: a stream may last half an hour, and its silo be revoked meanwhile.
-            self._desk.current_keyring().member(silo)
-            stream.write(part)
+        async with _deadline(self._limits.chunk_seconds) as timer:
+            clock = asyncio.get_running_loop().time
+            async for message in requests:
+                part = convert.read_upload_request(message)
+                if not isinstance(part, Chunk):
+                    raise DocumentError("The stream has a second header.", expected="chunks", got="a header")
+                # Between two chunks too: a stream may last half an hour, and its silo be revoked meanwhile.
+                self._desk.current_keyring().member(silo)
+                stream.write(part)
+                timer.reschedule(clock() + self._limits.chunk_seconds)
         return await asyncio.to_thread(stream.finish)
 
     async def _next(self, requests: AsyncIterator[pb2.UploadExpertRequest], seconds: float) -> Header | Chunk | None:
@@ -158,11 +162,11 @@ def _displaced() -> RefusedError:
 
 
 @asynccontextmanager
-async def _deadline(seconds: float) -> AsyncIterator[None]:
+async def _deadline(seconds: float) -> AsyncIterator[asyncio.Timeout]:
     """As ``asyncio.timeout``, but what is raised is an answer."""
     try:
-        async with asyncio.timeout(seconds):
-            yield
+        async with asyncio.timeout(seconds) as timer:
+            yield timer
     except TimeoutError:
         raise RefusedError(
             Answer.DEADLINE_EXCEEDED,

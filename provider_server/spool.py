@@ -11,20 +11,57 @@ from pathlib import Path
 
 from llamdex_fl.envelope import CHUNK_SIZE, Answer, Chunk, ChunkOpener, RefusedError, Statement
 
-__all__ = ["Stream", "file_digest", "next_index", "place"]
+__all__ = ["Digests", "Stream", "file_digest", "next_index", "place"]
 
 _READ = 1 << 20
+_WRITEBACK_CHUNKS = 32
+_DIGESTS_LIMIT = 256
+
+
+class Digests:
+    """SHA-256 of spool files as their bytes came in, so that a commit need not read them again.
+
+    A digest is good only while the file is the one that was written: same inode, size and time of change. Held in
+    memory; after a restart, or a resumed stream, the file is read.
+    """
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self._known: dict[tuple[int, int, int], str] = {}
+
+    def keep(self, descriptor: int, digest: str) -> None:
+        """Remember the digest of an open file that is complete; it may have lost its name by now."""
+        if len(self._known) >= _DIGESTS_LIMIT:
+            self._known.pop(next(iter(self._known)))
+        self._known[_identity(os.fstat(descriptor))] = digest
+
+    def of(self, path: Path) -> str:
+        """The digest (hex) of a file: the one that was kept, or computed."""
+        return self._known.pop(_identity(path.stat()), None) or file_digest(path)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_ctime_ns
 
 
 class Stream:
     """The chunks of one upload on their way to the spool; ``opener`` is None where all of them are there."""
 
     def __init__(
-        self, opener: ChunkOpener | None, path: Path | None, *, next_index: int, burn: Callable[[], None]
+        self,
+        opener: ChunkOpener | None,
+        path: Path | None,
+        *,
+        next_index: int,
+        burn: Callable[[], None],
+        digests: Digests | None = None,
     ) -> None:
         """Open the spool file at the first chunk that is missing."""
         self._opener = opener
         self._burn = burn
+        self._digests = digests
+        # Only a stream that brings the whole of it sees every byte while it is at hand.
+        self._digest = hashlib.sha256() if next_index == 0 and digests is not None else None
         self.next_index = next_index
         self._file = None
         if path is not None:
@@ -52,7 +89,13 @@ class Stream:
                 self._burn()
             raise
         self._file.write(plaintext)
+        if self._digest is not None:
+            self._digest.update(plaintext)
         self.next_index = self._opener.next_index
+        if not self.next_index % _WRITEBACK_CHUNKS:
+            # Starts to write, without waiting, what was put into the cache, so that the sync at the end is short.
+            size = _WRITEBACK_CHUNKS * CHUNK_SIZE
+            os.posix_fadvise(self._file.fileno(), self._file.tell() - size, size, os.POSIX_FADV_DONTNEED)
 
     def finish(self) -> int:
         """The first chunk that is not there, once the sender has nothing more to say.
@@ -70,6 +113,8 @@ class Stream:
             )
         if self._file is not None:
             os.fsync(self._file.fileno())
+            if self._digest is not None and self._digests is not None:
+                self._digests.keep(self._file.fileno(), self._digest.hexdigest())
         return self.next_index
 
     def close(self) -> None:

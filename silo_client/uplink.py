@@ -33,7 +33,7 @@ from llamdex_fl.envelope import (
 from llamdex_fl.privacy.guarantee import Guarantee
 from llamdex_fl.release import Offer, Release
 from llamdex_fl.wire import convert
-from llamdex_fl.wire.v1 import upload_service_pb2_grpc
+from llamdex_fl.wire.v1 import upload_service_pb2, upload_service_pb2_grpc
 from silo_client.config import SiloConfig
 from silo_client.connection import CONNECT_SECONDS, TransientError, open_channel, read_error, unreachable
 from silo_client.enrolment import SiloIdentity, load_identity
@@ -205,7 +205,7 @@ class _Delivery:
                 next_step="a new envelope is made",
             )
         if progress.status != "committed" and progress.next_index < sealed.statement.chunk_count:
-            self._call(stub.UploadExpert, _messages(sealed, progress.next_index), _STREAM_SECONDS)
+            self._call(stub.UploadExpert, _parts(sealed, progress.next_index), _STREAM_SECONDS)
         return self._commit(stub, sealed)
 
     def _seal(self, stub: Any) -> SealedFile:  # noqa: ANN401 - a generated stub
@@ -236,6 +236,7 @@ class _Delivery:
             )
 
     def _commit(self, stub: Any, sealed: SealedFile) -> Receipt:  # noqa: ANN401 - a generated stub
+        sealed.persist()
         digest, known = sealed.header.statement.digest(), self._known()
         request = convert.commit_request(sealed.header.upload_id, digest, 0 if known is None else known.size)
         committed = convert.read_commit_response(
@@ -274,10 +275,20 @@ class _Delivery:
 @contextmanager
 def _stub(identity: SiloIdentity, config: SiloConfig) -> Iterator[Any]:
     with open_channel(identity, config) as channel:
-        yield upload_service_pb2_grpc.UploadServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        stub = upload_service_pb2_grpc.UploadServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        # The same method, which also takes messages that are bytes already.
+        stub.UploadExpert = channel.stream_unary(
+            convert.UPLOAD_EXPERT, convert.serialized, upload_service_pb2.UploadExpertResponse.FromString
+        )
+        yield stub
+
+
+def _parts(sealed: SealedFile, start: int) -> Iterator[object]:
+    yield convert.header_request(sealed.header)
+    yield from map(convert.chunk_request_bytes, sealed.chunks(start))
 
 
 def _messages(sealed: SealedFile, start: int) -> Iterator[object]:
+    """The same as messages that can be taken apart; for the tests of hostile silos."""
     yield convert.header_request(sealed.header)
-    for chunk in sealed.chunks(start):
-        yield convert.chunk_request(chunk)
+    yield from map(convert.chunk_request, sealed.chunks(start))

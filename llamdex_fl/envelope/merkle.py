@@ -11,6 +11,8 @@ from llamdex_fl.errors import ReceiptError
 
 __all__ = ["consistency_proof", "inclusion_proof", "leaf_hash", "root_hash", "verify_consistency", "verify_inclusion"]
 
+_HASH_BYTES = 32
+
 
 def leaf_hash(data: bytes) -> bytes:
     """The hash of a leaf."""
@@ -68,6 +70,8 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     """
     if not 0 <= index < size:
         raise _refused("a leaf inside the tree")
+    if any(len(node) != _HASH_BYTES for node in (leaf, root, *proof)):
+        raise _refused(f"hashes of {_HASH_BYTES} bytes")
     place, last, computed = index, size - 1, leaf
     for sibling in proof:
         if last == 0:

@@ -24,7 +24,7 @@ from llamdex_fl.envelope.refusal import Answer, RefusedError, damaged
 from llamdex_fl.envelope.session import Chunk, Header, Session
 from llamdex_fl.envelope.signing import SigningKey, VerifyKey
 from llamdex_fl.envelope.statement import STATEMENT_LIMIT, STATEMENT_TYPE, Statement
-from llamdex_fl.envelope.stream import chunk_count, decrypt_chunk, encrypt_stream
+from llamdex_fl.envelope.stream import chunk_count, decrypt_chunk, stream_seal
 from llamdex_fl.envelope.suite import (
     CHUNK_SIZE,
     CONTENT_KEY_SIZE,
@@ -119,7 +119,7 @@ def seal(
             "wrapped": wrapped.hex(),
         }
     )
-    chunks = encrypt_stream(
+    chunks = stream_seal(
         lambda key: stream_cipher(key, envelope.digest()), content_key, CHUNK_SIZE, envelope.digest(), source
     )
     _write(spool, head, chunks)
@@ -162,6 +162,15 @@ class SealedFile:
         if size != 8 + length + statement.plaintext_length + TAG_SIZE * statement.chunk_count:
             raise _damaged_spool(path, f"{size} bytes")
         return cls(path=path, header=header, statement=statement, offset=8 + length)
+
+    def persist(self) -> None:
+        """Wait until the file is on the disk; before the commit, since only these bytes fetch its receipt again."""
+        for path, flags in ((self.path, os.O_RDONLY), (self.path.parent, os.O_RDONLY | os.O_DIRECTORY)):
+            descriptor = os.open(path, flags)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def chunks(self, start: int) -> Iterator[Chunk]:
         """The sealed chunks from ``start`` on."""
@@ -263,14 +272,17 @@ def _digest(source: BinaryIO) -> tuple[str, int]:
 
 
 def _write(spool: Path, head: bytes, chunks: Iterator[bytes]) -> None:
+    """Write a spool file; see ``persist`` for the disk.
+
+    Until the commit nothing is lost if the power fails: a file that did not reach the disk is sealed again, with new
+    keys, for a new session.
+    """
     part = spool.with_name(f".{spool.name}.{os.getpid()}.part")
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(len(head).to_bytes(8, "big") + head)
             file.writelines(chunks)
-            file.flush()
-            os.fsync(file.fileno())
         part.replace(spool)
     finally:
         part.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 
 from llamdex_fl.envelope.refusal import damaged
 
-__all__ = ["Aead", "chunk_count", "chunk_nonce", "decrypt_chunk", "decrypt_stream", "encrypt_chunk", "encrypt_stream"]
+__all__ = ["Aead", "chunk_count", "chunk_nonce", "decrypt_chunk", "encrypt_chunk", "stream_open", "stream_seal"]
 
 _COUNTER_BYTES = 11
 TAG_BYTES = 16
@@ -58,7 +58,7 @@ def decrypt_chunk(cipher: Aead, index: int, ciphertext: bytes, *, last: bool, aa
         raise damaged() from None
 
 
-def encrypt_stream(
+def stream_seal(
     aead: Callable[[bytes], Aead], key: bytes, chunk_size: int, aad: bytes, source: BinaryIO
 ) -> Iterator[bytes]:
     """Seal all of ``source``, chunk by chunk."""
@@ -70,7 +70,7 @@ def encrypt_stream(
     yield encrypt_chunk(cipher, index, chunk, last=True, aad=aad)
 
 
-def decrypt_stream(
+def stream_open(
     aead: Callable[[bytes], Aead], key: bytes, chunk_size: int, aad: bytes, source: BinaryIO
 ) -> Iterator[bytes]:
     """Open all of ``source``, chunk by chunk; what was given before a refusal is authentic, but not complete.

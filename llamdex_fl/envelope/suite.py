@@ -7,7 +7,6 @@ AES-256-GCM in STREAM chunks of 256 KiB; statements are signed by Ed25519 and by
 import hashlib
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.hpke import (
 )
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from llamdex_fl.envelope.hpke import hpke_open, hpke_seal
 from llamdex_fl.envelope.refusal import damaged
 
 __all__ = [
@@ -96,7 +96,7 @@ class RecipientPublicKey:
         key = MLKEM768X25519PublicKey(
             MLKEM768PublicKey.from_public_bytes(self.mlkem768), X25519PublicKey.from_public_bytes(self.x25519)
         )
-        return _HPKE.encrypt(content_key, key, context.info())
+        return hpke_seal(_HPKE, content_key, key, context.info())
 
 
 class RecipientKey:
@@ -124,10 +124,7 @@ class RecipientKey:
         Raises:
             RefusedError: DATA_LOSS, it was not wrapped for this key and context.
         """
-        try:
-            content_key = _HPKE.decrypt(wrapped, MLKEM768X25519PrivateKey(*self.halves), context.info())
-        except (InvalidTag, ValueError):
-            raise damaged() from None
+        content_key = hpke_open(_HPKE, wrapped, MLKEM768X25519PrivateKey(*self.halves), context.info())
         if len(content_key) != CONTENT_KEY_SIZE:
             raise damaged()
         return content_key

@@ -145,3 +145,44 @@ def test_missing_and_damaged_files(tmp_path: Path):
     (tmp_path / "bad").write_bytes(b"\xff")
     with pytest.raises(KeyringError):
         load_root(tmp_path / "bad", now=NOW)
+
+
+def test_successors_of_a_keyring():
+    signed = read_keyring(make_keyring().signed(KEYS[:2]), ROOT, now=NOW)
+    new, soon, much_later = SigningKey.generate().public, NOW + timedelta(days=1), NOW + timedelta(days=2)
+    member = Member(key=new, spki="aa" * 32)
+    with_b = signed.with_silos({"b": member}, now=soon, expires_at=much_later)
+    assert (with_b.version, with_b.issued_at, with_b.expires_at, with_b.envelope) == (4, soon, much_later, None)
+    assert dict(with_b.silos) == {**signed.silos, "b": member}
+    assert with_b.with_silos({"a": member}, now=soon, expires_at=much_later).silos["a"] == member
+    revoked = signed.with_revoked(["00" * 32, "ef" * 32], now=soon, expires_at=much_later)
+    assert (revoked.version, revoked.issued_at, revoked.expires_at, revoked.envelope) == (4, soon, much_later, None)
+    assert revoked.revoked == ("00" * 32, "ef" * 32)
+    assert replace(revoked, version=3, issued_at=NOW, expires_at=LATER, revoked=("ef" * 32,), envelope=None) == replace(
+        signed, envelope=None
+    )
+
+
+def test_a_fingerprint_with_colons():
+    fingerprint = ROOT.fingerprint()
+    spoken = ":".join(fingerprint[place : place + 2] for place in range(0, 64, 2))
+    assert read_root(ROOT.signed(KEYS[:2]), now=NOW, fingerprint=spoken).version == 1
+
+
+def test_a_silo_whose_certificate_is_revoked():
+    keyring = make_keyring()
+    for digest in (keyring.silos["a"].spki, keyring.silos["a"].key.keyid):
+        with pytest.raises(RefusedError) as caught:
+            keyring.with_revoked([digest], now=NOW, expires_at=LATER).member("a")
+        assert caught.value.answer is Answer.UNAUTHENTICATED
+    assert keyring.member("a") == keyring.silos["a"]
+
+
+def test_the_last_second():
+    at = LATER - timedelta(seconds=1)
+    signed = make_keyring().signed(KEYS[:2])
+    assert read_keyring(signed, ROOT, now=at).version == 3
+    with pytest.raises(KeyringError):
+        read_keyring(signed, ROOT, now=LATER)
+    with pytest.raises(KeyringError):
+        read_root(ROOT.signed(KEYS[:2]), now=LATER)

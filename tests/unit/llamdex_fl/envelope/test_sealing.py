@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -156,3 +157,21 @@ def test_damaged_spool_files(sealed: SealedFile, tmp_path: Path):
 
 def test_no_secret_in_a_repr(world: SimpleNamespace):
     assert repr(world.recipient) == f"RecipientKey({world.recipient.public.keyid})"
+
+
+def test_a_spool_file_is_persisted_with_its_name(sealed: SealedFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    sealed.persist()
+    assert synced == [sealed.path.stat().st_ino, sealed.path.parent.stat().st_ino]
+    with pytest.raises(FileNotFoundError):
+        replace(sealed, path=tmp_path / "missing").persist()
+
+
+def test_a_session_ends_at_its_second(world: SimpleNamespace, tmp_path: Path):
+    session = replace(world.session, expires_at=world.now)
+    order = replace(world.order, session=session)
+    with pytest.raises(RefusedError) as caught:
+        seal(io.BytesIO(b"x"), tmp_path / "a", order, signer=world.silo, recipient=world.recipient.public)
+    assert caught.value.answer is Answer.FAILED_PRECONDITION
+    assert list(tmp_path.iterdir()) == []

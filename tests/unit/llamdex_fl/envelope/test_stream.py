@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamdex_fl.envelope.refusal import Answer, RefusedError
-from llamdex_fl.envelope.stream import Aead, chunk_count, chunk_nonce, decrypt_stream, encrypt_stream
+from llamdex_fl.envelope.stream import Aead, chunk_count, chunk_nonce, stream_open, stream_seal
 
 KEY = bytes(range(32))
 CIPHERS: list[Callable[[bytes], Aead]] = [AESGCM, ChaCha20Poly1305]
@@ -18,11 +18,11 @@ SIZES = st.integers(1, 40)
 
 
 def seal(text: bytes, size: int, cipher: Callable[[bytes], Aead] = AESGCM, aad: bytes = b"T") -> list[bytes]:
-    return list(encrypt_stream(cipher, KEY, size, aad, io.BytesIO(text)))
+    return list(stream_seal(cipher, KEY, size, aad, io.BytesIO(text)))
 
 
 def unseal(chunks: list[bytes], size: int, cipher: Callable[[bytes], Aead] = AESGCM, aad: bytes = b"T") -> bytes:
-    return b"".join(decrypt_stream(cipher, KEY, size, aad, io.BytesIO(b"".join(chunks))))
+    return b"".join(stream_open(cipher, KEY, size, aad, io.BytesIO(b"".join(chunks))))
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)

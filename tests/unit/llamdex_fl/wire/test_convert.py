@@ -112,3 +112,15 @@ def test_no_message_that_parses_gives_an_untyped_error(data: bytes):
         return
     with contextlib.suppress(DocumentError):
         convert.read_upload_request(message)
+
+
+@pytest.mark.parametrize("index", [0, 1, 127, 128, 300, 2**32, 2**64 - 1])
+@pytest.mark.parametrize("size", [1, 100, 127, 128, 16_384, 262_160])
+def test_a_chunk_written_without_protobuf(index: int, size: int):
+    chunk = Chunk(index, b"x" * size)
+    assert convert.chunk_request_bytes(chunk) == convert.chunk_request(chunk).SerializeToString()
+
+
+def test_the_method_of_chunks_is_the_services():
+    service = upload_service_pb2.DESCRIPTOR.services_by_name["UploadService"]
+    assert f"/{service.full_name}/{service.methods_by_name['UploadExpert'].name}" == convert.UPLOAD_EXPERT

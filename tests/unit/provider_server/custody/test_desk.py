@@ -12,7 +12,7 @@ from llamdex_fl.envelope import CHUNK_SIZE, Answer, RefusedError, Wish, verify_r
 from provider_server import desk as desk_module
 from provider_server.registry import Registry
 from provider_server.setup import revoke
-from provider_server.spool import Stream
+from provider_server.spool import Digests, Stream
 
 # The type of the fixture lives in a conftest, which cannot be imported.
 Bench = Any
@@ -50,7 +50,7 @@ STEPS = {
     "after a chunk": crash_after(Stream, "write"),
     "before the sync": crash_before(os, "fsync"),
     "after the sync": crash_after(Stream, "finish"),
-    "before the checks": crash_before(desk_module, "file_digest"),
+    "before the checks": crash_before(Digests, "of"),
     "before the artefact has its name": crash_before(desk_module, "place"),
     "after the artefact has its name": crash_after(desk_module, "place"),
     "before the release is entered": crash_before(Registry, "accept"),
