@@ -5,6 +5,7 @@ chunks are there; an artefact is linked into place before, and the spool removed
 enters release, receipt, log leaf and tree head together. No key or plaintext of an upload is kept elsewhere.
 """
 
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ from provider_server.registry import Registry, UploadRecord
 from provider_server.spool import Stream, file_digest, next_index, place
 
 __all__ = ["Checks", "Desk"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def _now() -> datetime:
@@ -88,10 +91,10 @@ class Desk:
         """Open a session, or give again one to which nothing was bound yet."""
         now = self._clock()
         uploads, limits = self._registry.uploads, self.config.limits
+        intake.check_wish(wish, limits=limits)
         with self._registry.database.transaction():
             upload = uploads.reusable(silo, wish.round_challenge, wish.plaintext_length, now)
             intake.admit(
-                wish,
                 self._registry.round(wish.round_challenge),
                 intake.Usage(
                     # A session that is given again is not a further one.
@@ -211,6 +214,15 @@ class Desk:
         self._enter(path, upload, statement, signed)
 
     def _check_content(self, path: Path, statement: Statement) -> None:
+        limits = weights.Limits(file_bytes=self.config.limits.plaintext_bytes)
+        # The limits of the header first: what is over them is told at once, whatever else the file holds. Of all
+        # other defects only those of a file with the statement's digest are told, below.
+        try:
+            weights.read_shapes(path, limits=limits)
+        except WeightsLimitError as error:
+            raise _unusable(error) from error
+        except WeightsError as error:
+            _LOG.info("upload %s: %s", statement.upload_id, error)
         if file_digest(path) != statement.artefact_digest:
             raise RefusedError(
                 Answer.DATA_LOSS,
@@ -232,12 +244,9 @@ class Desk:
             ) from error
         expected = self._checks.tensor_shapes(statement.architecture, schema)
         try:
-            weights.check_file(path, expected, limits=weights.Limits(file_bytes=self.config.limits.plaintext_bytes))
+            weights.check_file(path, expected, limits=limits)
         except WeightsError as error:
-            answer = Answer.RESOURCE_EXHAUSTED if isinstance(error, WeightsLimitError) else Answer.INVALID_ARGUMENT
-            raise RefusedError(
-                answer, error.problem, expected=error.expected, got=error.got, next_step=error.next_step
-            ) from error
+            raise _unusable(error) from error
 
     def _enter(self, path: Path, upload: UploadRecord, statement: Statement, signed: SignedEnvelope) -> None:
         artefact = self.config.artefacts / f"{statement.artefact_digest}.safetensors"
@@ -299,3 +308,8 @@ class Desk:
     def current_keyring(self) -> Keyring:
         """The keyring as it is now."""
         return self.keyring_file.current()
+
+
+def _unusable(error: WeightsError) -> RefusedError:
+    answer = Answer.RESOURCE_EXHAUSTED if isinstance(error, WeightsLimitError) else Answer.INVALID_ARGUMENT
+    return RefusedError(answer, error.problem, expected=error.expected, got=error.got, next_step=error.next_step)

@@ -24,6 +24,7 @@ __all__ = ["serve"]
 _LOG = logging.getLogger(__name__)
 _GRACE_SECONDS = 5.0
 _IDENTITY_ONLY = 1
+_STREAMS_PER_CONNECTION = 1000
 
 
 def serve(
@@ -55,7 +56,7 @@ def serve(
 async def _run(desk: Desk, tls: tuple[bytes, bytes], ready: Callable[[str], None]) -> None:
     config = desk.config
     server = grpc.aio.server(
-        interceptors=[Guard(desk.current_keyring, config.limits.rpcs_per_silo)],
+        interceptors=[Guard(desk.current_keyring, config.limits.rpcs_per_silo, config.limits.header_seconds)],
         options=_options(config.limits),
         maximum_concurrent_rpcs=config.limits.rpcs,
         compression=grpc.Compression.NoCompression,
@@ -105,7 +106,8 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", 16 * 1024),
         # Otherwise a small compressed message may unpack to a large one.
         ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
-        ("grpc.max_concurrent_streams", limits.rpcs_per_silo * 2),
+        # Far over what is granted: calls over the limit are answered, where gRPC would reset the excess unanswered.
+        ("grpc.max_concurrent_streams", max(_STREAMS_PER_CONNECTION, 2 * limits.rpcs)),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),

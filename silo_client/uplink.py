@@ -43,7 +43,7 @@ from silo_client.config import SiloConfig
 from silo_client.enrolment import SiloIdentity, load_identity
 from silo_client.outbox import Outbox
 
-__all__ = ["keep", "resume", "stored_receipt", "upload"]
+__all__ = ["connect", "keep", "resume", "stored_receipt", "upload"]
 
 _T = TypeVar("_T")
 _CONNECT_SECONDS = 10.0
@@ -182,7 +182,7 @@ class _Delivery:
         pause, doubtful = _FIRST_PAUSE, 0
         while True:
             try:
-                with _stub(self.identity, self.config) as stub:
+                with connect(self.identity, self.config) as stub:
                     return self._once(stub)
             except _TransientError as error:
                 doubtful += error.doubtful
@@ -286,7 +286,8 @@ def _messages(sealed: SealedFile, start: int) -> Iterator[object]:
 
 
 @contextmanager
-def _stub(identity: SiloIdentity, config: SiloConfig) -> Iterator[Any]:
+def connect(identity: SiloIdentity, config: SiloConfig) -> Iterator[Any]:
+    """A stub of the provider's upload service, once the other end has shown the keyring's certificate."""
     keyring = identity.keyring
     name = provider_name(keyring.trust_domain, keyring.provider.provider)
     _require_provider(config.provider_address, name, identity)

@@ -104,7 +104,7 @@ class Attacker:
 def attacker(consortium: Consortium) -> Iterator[Attacker]:
     config = consortium.silos["a"]
     identity = load_identity(config)
-    with uplink._stub(identity, config) as stub:
+    with uplink.connect(identity, config) as stub:
         yield Attacker(consortium, stub, identity)
 
 
@@ -272,7 +272,7 @@ def test_uploads_of_others_are_not_found(attacker: Attacker):
     sealed = attacker.seal()
     config = attacker.consortium.silos["b"]
     identity = load_identity(config)
-    with uplink._stub(identity, config) as stub:
+    with uplink.connect(identity, config) as stub:
         other = Attacker(attacker.consortium, stub, identity, "b")
         for action in (lambda: other.status(sealed), lambda: other.commit(sealed), lambda: other.send(sealed)):
             assert refused(action)[0] in {Code.NOT_FOUND, Code.PERMISSION_DENIED}
@@ -298,8 +298,8 @@ def hostile_contents(consortium: Consortium) -> dict[str, tuple[grpc.StatusCode,
         "missing tensor": (Code.INVALID_ARGUMENT, weights.encode({"bias": tensors["bias"]})),
         "extra tensor": (Code.INVALID_ARGUMENT, weights.encode({**tensors, "extra": tensors["bias"]})),
         "other shape": (Code.INVALID_ARGUMENT, weights.encode({**tensors, "bias": tensors["bias"][:-1]})),
-        "pickle": (Code.RESOURCE_EXHAUSTED, b"\x80\x04\x95" + b"x" * 100),
-        "text": (Code.RESOURCE_EXHAUSTED, b"these are no weights"),
+        "pickle": (Code.INVALID_ARGUMENT, b"\x80\x04\x95" + b"x" * 100),
+        "text": (Code.INVALID_ARGUMENT, b"these are no weights"),
         "duplicate key": (Code.INVALID_ARGUMENT, len(duplicate).to_bytes(8, "little") + duplicate + bytes(4)),
         "many tensors": (Code.RESOURCE_EXHAUSTED, len(many).to_bytes(8, "little") + many + bytes(12000)),
         "trailing bytes": (Code.INVALID_ARGUMENT, good + b"x"),

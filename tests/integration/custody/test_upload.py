@@ -115,7 +115,7 @@ def _send_one_chunk_and_kill(consortium: Consortium, silo: Any, offer: Any) -> A
     outbox, identity = Outbox(silo), load_identity(silo)
     order = outbox.get(offer.challenge)
     delivery = uplink._Delivery(outbox, identity, silo, *order, ends_at=time.monotonic() + 30)
-    with uplink._stub(identity, silo) as stub:
+    with uplink.connect(identity, silo) as stub:
         sealed = delivery._seal(stub)
         killed = threading.Event()
 
