@@ -22,15 +22,22 @@ from google.protobuf.message import DecodeError
 
 from llamdex_fl.envelope import Answer, DocumentError, Keyring, RefusedError
 from llamdex_fl.errors import KeyringError
+from llamdex_fl.wire import convert
+from provider_server.config import Limits
 from provider_server.transport import identify
 
 __all__ = ["Guard", "peer"]
 
 _LOG = logging.getLogger(__name__)
+_RETRY_SECONDS = "1"
 _FAILED = "The provider failed; its log says why."
 
 #: The silo whose call is being handled.
 peer: contextvars.ContextVar[str] = contextvars.ContextVar("peer")
+
+
+class _BusyError(RefusedError):
+    """Refused for what others do at this moment: worth another try, unlike a quota that is spent."""
 
 
 class _Malformed:
@@ -42,15 +49,13 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is not fo
 
     Args:
         keyring: gives the present keyring.
-        rpcs_per_silo: calls of one silo at a time.
-        message_seconds: until the one message of a unary call must be there.
+        limits: how many calls at a time, and how long the one message of a unary call may take.
     """
 
-    def __init__(self, keyring: Callable[[], Keyring], rpcs_per_silo: int, message_seconds: float) -> None:
+    def __init__(self, keyring: Callable[[], Keyring], limits: Limits) -> None:
         """Guard with a keyring."""
         self._keyring = keyring
-        self._rpcs_per_silo = rpcs_per_silo
-        self._message_seconds = message_seconds
+        self._limits = limits
         self._running: Counter[str] = Counter()
 
     async def intercept_service(
@@ -107,14 +112,14 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is not fo
     async def _only(self, messages: AsyncIterator[Any]) -> Any:  # noqa: ANN401 - a message
         """The one message of a unary call."""
         try:
-            async with asyncio.timeout(self._message_seconds):
+            async with asyncio.timeout(self._limits.header_seconds):
                 message = await anext(messages, None)
                 more = message is not None and await anext(messages, None) is not None
         except TimeoutError:
             raise RefusedError(
                 Answer.DEADLINE_EXCEEDED,
                 "The call's message did not come in time.",
-                expected=f"a message within {self._message_seconds:g} s",
+                expected=f"a message within {self._limits.header_seconds:g} s",
                 got="none",
                 next_step="try again over a better connection",
             ) from None
@@ -127,11 +132,12 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is not fo
     @contextmanager
     def _admitted(self, context: Any) -> Iterator[None]:  # noqa: ANN401 - of grpc
         silo = identify(context.auth_context(), self._keyring())
-        if self._running[silo] >= self._rpcs_per_silo:
-            raise RefusedError(
+        limits = self._limits
+        if self._running[silo] >= limits.rpcs_per_silo or self._running.total() >= limits.rpcs:
+            raise _BusyError(
                 Answer.RESOURCE_EXHAUSTED,
                 "Too many calls at a time.",
-                expected=f"at most {self._rpcs_per_silo}",
+                expected=f"at most {limits.rpcs_per_silo} of a silo and {limits.rpcs} in all",
                 got="more",
                 next_step="wait for one to end",
             )
@@ -154,6 +160,8 @@ def _answers(method: str) -> Iterator[list[Any]]:
     except RefusedError as error:
         _LOG.warning("%s by %s: %s: %s", method, peer.get("?"), error.answer.name, error)
         outcome += [getattr(grpc.StatusCode, error.answer.name), error.problem]
+        if isinstance(error, _BusyError):
+            outcome.append(((convert.RETRY_AFTER, _RETRY_SECONDS),))
     except KeyringError as error:
         _LOG.error("%s: %s", method, error)
         outcome += [grpc.StatusCode.UNAVAILABLE, "The provider's keyring is not usable now."]

@@ -25,6 +25,7 @@ _LOG = logging.getLogger(__name__)
 _GRACE_SECONDS = 5.0
 _IDENTITY_ONLY = 1
 _STREAMS_PER_CONNECTION = 1000
+_CALLS_AT_THE_GUARD = 8
 
 
 def serve(
@@ -56,9 +57,10 @@ def serve(
 async def _run(desk: Desk, tls: tuple[bytes, bytes], ready: Callable[[str], None]) -> None:
     config = desk.config
     server = grpc.aio.server(
-        interceptors=[Guard(desk.current_keyring, config.limits.rpcs_per_silo, config.limits.header_seconds)],
+        interceptors=[Guard(desk.current_keyring, config.limits)],
         options=_options(config.limits),
-        maximum_concurrent_rpcs=config.limits.rpcs,
+        # The guard counts, and tells who is refused to come again; this bounds what reaches the guard.
+        maximum_concurrent_rpcs=_CALLS_AT_THE_GUARD * config.limits.rpcs,
         compression=grpc.Compression.NoCompression,
     )
     add_to_server(UploadService(desk), server)

@@ -349,7 +349,8 @@ def _read_error(error: grpc.RpcError) -> Exception:
             got=code.name,
             next_step="see the table in docs/envelope.md; the provider's log has the detail",
         )
-    if code in _TRANSIENT:
+    busy = any(key == convert.RETRY_AFTER for key, _ in error.trailing_metadata() or ())
+    if code in _TRANSIENT or busy:
         return _TransientError(f"{code.name}: {text}")
     if code in _DOUBTFUL:
         failed = ChannelError(

@@ -25,6 +25,7 @@ from llamdex_fl.wire.v1 import envelope_pb2, upload_service_pb2
 
 __all__ = [
     "MAX_MESSAGE_BYTES",
+    "RETRY_AFTER",
     "begin_request",
     "begin_response",
     "chunk_request",
@@ -46,6 +47,9 @@ __all__ = [
 
 #: No message is larger; both ends set it as gRPC's limit.
 MAX_MESSAGE_BYTES = 512 * 1024
+
+#: Trailing metadata of a RESOURCE_EXHAUSTED that passes by itself: whole seconds to wait.
+RETRY_AFTER = "retry-after"
 
 _UPLOAD_ID_BYTES = 16
 _DIGEST_BYTES = 32

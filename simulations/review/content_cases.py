@@ -271,26 +271,30 @@ def _formats(arena: Arena) -> Iterable[Try]:
             yield Try(what, _committed(attacker, data))
 
 
-def encrypted_again(attacker: Attacker) -> tuple[SealedFile, list[Any], Any]:
-    """An envelope whose content key the attacker knows, its messages, and its second chunk encrypted anew."""
-    plaintext = weights.encode(attacker.consortium.release().tensors)
+def _sealed_with(attacker: Attacker, key: bytes, plaintext: bytes, **changes: object) -> tuple[SealedFile, list[Any]]:
+    """An envelope whose content key the attacker knows, and its messages.
+
+    Args:
+        attacker: seals it.
+        key: the content key.
+        plaintext: what is sealed.
+        changes: of the statement.
+    """
     sealed = attacker.seal(plaintext)
-    key = bytes(32)
     wrapped = attacker.identity.keyring.provider.recipients[0].wrap(key, sealed.statement.key_context())
-    statement = replace(sealed.statement, wrapped_digest=hashlib.sha256(wrapped).hexdigest())
+    statement = replace(sealed.statement, wrapped_digest=hashlib.sha256(wrapped).hexdigest(), **changes)  # type: ignore[arg-type]  # a table of changes
     signed = sign(STATEMENT_TYPE, statement.to_payload(), attacker.identity.signer)
     header = replace(sealed.header, statement=signed, wrapped=wrapped)
-    parts = [plaintext[start : start + CHUNK_SIZE] for start in range(0, len(plaintext), CHUNK_SIZE)]
-    aad = signed.digest()
+    chunks = [_chunk(index, part) for index, part in enumerate(_encrypted(key, plaintext, signed.digest()))]
+    return replace(sealed, header=header, statement=statement), [convert.header_request(header), *chunks]
+
+
+def _encrypted(key: bytes, plaintext: bytes, aad: bytes) -> list[bytes]:
     cipher = stream_cipher(key, aad)
-    chunks = [
-        _chunk(index, encrypt_chunk(cipher, index, part, last=index == len(parts) - 1, aad=aad))
-        for index, part in enumerate(parts)
+    parts = [plaintext[start : start + CHUNK_SIZE] for start in range(0, len(plaintext), CHUNK_SIZE)]
+    return [
+        encrypt_chunk(cipher, index, part, last=index == len(parts) - 1, aad=aad) for index, part in enumerate(parts)
     ]
-    # A fresh key, as a client has that lost its spool file and seals the same release again.
-    other = stream_cipher(bytes([1]) * 32, aad)
-    again = _chunk(1, encrypt_chunk(other, 1, parts[1], last=False, aad=aad))
-    return replace(sealed, header=header, statement=statement), [convert.header_request(header), *chunks], again
 
 
 @case(
@@ -301,9 +305,27 @@ def encrypted_again(attacker: Attacker) -> tuple[SealedFile, list[Any], Any]:
 )
 def _resealed(arena: Arena) -> Iterable[Try]:
     with arena.attacker() as attacker:
-        sealed, (header, *chunks), again = encrypted_again(attacker)
+        plaintext = weights.encode(arena.consortium.release().tensors)
+        sealed, (header, *chunks) = _sealed_with(attacker, bytes(32), plaintext)
+        # A fresh key, as a client has that lost its spool file and seals the same release again.
+        again = _chunk(1, _encrypted(bytes([1]) * 32, plaintext, sealed.header.statement.digest())[1])
         yield Try("the first half", answer(lambda: attacker.upload([header, chunks[0]])), expected="DATA_LOSS")
         got = answer(lambda: attacker.upload([header, again]))
         yield Try("resumed", f"{got}, session {attacker.status(sealed)}")
         yield Try("then the right chunks", f"{answer(lambda: attacker.upload([header, *chunks[1:]]))}, session burned")
         yield Try("then a commit", f"{answer(lambda: attacker.commit(sealed))}, session burned")
+
+
+@case(
+    54,
+    "a signed digest that is not the file's",
+    "DATA_LOSS, session burned",
+    control="The digest of the whole is compared at the commit, before the file is read",
+)
+def _another_digest(arena: Arena) -> Iterable[Try]:
+    with arena.attacker() as attacker:
+        plaintext = weights.encode(arena.consortium.release().tensors)
+        sealed, parts = _sealed_with(attacker, bytes(32), plaintext, artefact_digest="00" * 32)
+        attacker.upload(parts)
+        got = answer(lambda: attacker.commit(sealed))
+        yield Try("commit", f"{got}, session {attacker.status(sealed)}")

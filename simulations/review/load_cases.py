@@ -112,8 +112,7 @@ def _crowd(arena: Arena) -> Iterable[Try]:
     answers: Counter[str] = Counter()
     with arena.own(silos) as own:
         threads = [
-            threading.Thread(target=lambda s=silo: answers.update([_sent(own, s, deadline_s=300)]))  # type: ignore[misc]  # bound now
-            for silo in silos
+            threading.Thread(target=lambda s=silo: answers.update([_sent(own, s, deadline_s=300)])) for silo in silos
         ]
         for thread in threads:
             thread.start()

@@ -232,3 +232,40 @@ def _epsilon(arena: Arena) -> Iterable[Try]:
             header = attacker.stated(sealed, guarantee=claim)
             got = answer(lambda h=header: attacker.upload([h]))  # type: ignore[misc]  # bound now
             yield Try(f"{what} over budget", got, expected=_REFUSED)
+
+
+@case(
+    52,
+    "statement about another expert, session or length than was agreed",
+    _REFUSED,
+    control="Every field that was offered or announced is signed, and compared",
+)
+def _another_expert(arena: Arena) -> Iterable[Try]:
+    with arena.attacker() as attacker:
+        sealed = attacker.seal()
+        digest = "00" * 32
+        for what, header in {
+            "upload id": attacker.stated(sealed, upload_id="00" * 16),
+            "recipient key": attacker.stated(sealed, recipient_keyid=digest),
+            "schema": attacker.stated(sealed, schema_digest=digest),
+            "architecture": attacker.stated(sealed, architecture="other/v1"),
+            "base model": attacker.stated(sealed, base_model_digest=digest),
+            "length": attacker.stated(sealed, plaintext_length=sealed.statement.plaintext_length - 1),
+        }.items():
+            yield Try(what, answer(lambda h=header: attacker.upload([h])))  # type: ignore[misc]  # bound now
+        yield Try("the upload, after all of this", attacker.status(sealed), expected="open")
+
+
+@case(53, "a round that is not open", _REFUSED, control="An upload answers an offer, and only while its round is open")
+def _closed_round(arena: Arena) -> Iterable[Try]:
+    with arena.attacker() as attacker:
+        closed, answered = arena.consortium.offer(), arena.consortium.offer()
+        with arena.consortium.registry as registry:
+            registry.close_round(closed.challenge)
+        yield Try("closed", answer(lambda: attacker.seal(offer=closed)))
+        yield Try("unknown", answer(lambda: attacker.seal(offer=replace(closed, challenge="00" * 32))))
+        sealed = attacker.seal(offer=answered)
+        yield Try("nothing was uploaded", answer(lambda: attacker.commit(sealed)))
+        attacker.send(sealed)
+        attacker.commit(sealed)
+        yield Try("answered", answer(lambda: attacker.seal(offer=answered)))

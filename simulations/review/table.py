@@ -63,12 +63,12 @@ THREATS: tuple[Threat, ...] = (
     Threat(
         threat="An upload, or a part of it, is used again or elsewhere",
         control="Single-use challenges, one statement an upload, a content key wrapped for one session",
-        cases=(12, 13, 14, 15, 16, 21),
+        cases=(12, 13, 14, 15, 16, 21, 52, 53),
     ),
     Threat(
         threat="The network changes, cuts or reorders an upload",
         control="STREAM with AES-256-GCM under the signed statement's digest; what does not open burns the upload",
-        cases=(17, 18, 19, 20, 40, 48, FLIPS_ID),
+        cases=(17, 18, 19, 20, 40, 48, FLIPS_ID, 54),
     ),
     Threat(
         threat="The provider is worn out",
