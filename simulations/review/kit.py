@@ -26,6 +26,8 @@ __all__ = ["Settings", "carry_out_review"]
 #: Told as the review goes on: what is done, steps done, steps planned.
 Told = Callable[[str, int, int], None]
 _PART_SECONDS = 900
+#: ``make fuzz`` runs them for as long as it takes.
+_FUZZ_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +59,11 @@ class _Part:
 _PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
 _PARTS = (
     _Part(name="test vectors", needs="tests/vectors", arguments=(*_PYTEST, "tests/vectors")),
+    _Part(
+        name=f"fuzzers, for {_FUZZ_SECONDS} s",
+        needs="tests/fuzz/run.py",
+        arguments=("tests/fuzz/run.py", "--seconds", str(_FUZZ_SECONDS)),
+    ),
     _Part(
         name="hostile bundle at the silo",
         needs="tests/attacks/test_hostile_bundle.py",
@@ -97,7 +104,7 @@ def carry_out_review(settings: Settings, told: Told) -> dict[str, Any]:
         parts.append(_run(part, settings.root))
     told("other suites, bandit", len(_PARTS), len(_PARTS))
     rows = [*map(_row, outcomes), *_own_rows(flips, caught)]
-    measured = last_measured([settings.out, settings.root / "docs" / "review"])
+    measured = last_measured([settings.out, settings.root / "out" / "bench", settings.root / "docs" / "review"])
     return {
         "passed": all(row["pass"] for row in rows) and all(part["result"] != "failed" for part in parts),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -190,7 +197,7 @@ def _run(part: _Part, root: Path) -> dict[str, str]:
     lines = [line for line in (ended.stdout + ended.stderr).splitlines() if line.strip()]
     if ended.returncode:
         return {"name": part.name, "result": "failed", "detail": "\n".join(lines[-40:])}
-    return {"name": part.name, "result": "passed", "detail": lines[-1] if lines else "nothing to report"}
+    return {"name": part.name, "result": "passed", "detail": lines[-1][:300] if lines else "nothing to report"}
 
 
 def _commit(root: Path) -> str:

@@ -25,6 +25,14 @@ def test_the_newest_figure_is_taken_with_its_source(tmp_path: Path):
     assert set(FIGURES) < set(figures)
 
 
+def test_a_file_of_the_fuzzers_and_one_without_a_date(tmp_path: Path):
+    write(tmp_path / "fuzz.json", date="2026-02-01", commit="bb", executions=9, crashes=0)
+    write(tmp_path / "channel.json", throughput_ratio=0.4, peak_memory_mib={"100MB": 1.0, "500MB": 1.5})
+    figures = last_measured([tmp_path])
+    assert (figures["fuzz_executions"], figures["throughput_ratio"]) == (9, 0.4)
+    assert figures["sources"]["peak_memory_mib"]["date"].startswith("20")
+
+
 def attempt(*tries: Try, expected: str = "NO") -> tuple[str, bool]:
     case = Case(id=1, case="c", expected=expected, control="k", attack=lambda _arena: tries)
     outcome = carry_out(case, Arena(Path()))
