@@ -141,10 +141,11 @@ class Consortium:
             guarantee=self.guarantee,
         )
 
-    def leaves(self) -> list[str]:
-        """The log's leaf hashes, in hex."""
+    def entries(self) -> list[str]:
+        """The log's leaves that are receipts of releases, in hex; one that is in it twice is here twice."""
         with self.registry as registry:
-            return [leaf.hex() for leaf in registry.log.leaves()]
+            receipts = {record.receipt_id for record in registry.releases()}
+            return [leaf.hex() for leaf in registry.log.leaves() if leaf.hex() in receipts]
 
     def start(self, *, program: Sequence[str] = _PROVIDER, file_bytes: int | None = None) -> None:
         """Start the provider and wait until it listens.

@@ -19,17 +19,17 @@ from simulations.review.case import Arena, Try, case
 from simulations.review.consortium import Consortium
 from simulations.review.mortal import PROVIDER_POINTS, SILO_POINTS, Point
 
-__all__ = ["send", "write_job"]
+__all__ = ["SAMPLE", "send", "write_job"]
 
 _KILLED = -9
 _EXPECTED = "OK, exactly one log entry"
 _DEADLINE_S = 60.0
 #: What the default tests try: one place of each kind.
-_SAMPLE = {
-    "before Desk.begin #1",
+SAMPLE = {
     "after Stream.write #2",
     "after Registry.accept #1",
-    "after encrypt_chunk #2",
+    "after stream.encrypt_chunk #2",
+    "after Path.unlink #1",
 }
 
 
@@ -64,7 +64,7 @@ def write_job(own: Consortium, offer: Offer, job: Path) -> Path:
 
 
 def _chosen(points: Iterable[Point], arena: Arena) -> list[Point]:
-    return [point for point in points if arena.thorough or point.name in _SAMPLE]
+    return [point for point in points if arena.thorough or point.name in SAMPLE]
 
 
 @case(
@@ -122,13 +122,12 @@ def _verdict(own: Consortium, offer: Offer, receipts: list[Receipt]) -> str:
     """What is there of an upload: one release, one entry of the log, and one receipt at both ends."""
     silo = own.silos["a"]
     with own.registry as registry:
-        releases = registry.releases(challenge=offer.challenge)
-        leaves, total = [leaf.hex() for leaf in registry.log.leaves()], len(registry.releases())
+        releases, total = registry.releases(challenge=offer.challenge), len(registry.releases())
     if len(receipts) != 1 or [record.receipt_id for record in releases] != [receipts[0].receipt_id]:
         return f"{len(releases)} releases for {len(receipts)} receipts"
-    entries = leaves.count(receipts[0].receipt_id)
-    if entries != 1 or len(leaves) != total:
-        return f"{entries} entries of {len(leaves)}, for {total} releases"
+    entries = own.entries()
+    if entries.count(receipts[0].receipt_id) != 1 or len(entries) != total:
+        return f"{entries.count(receipts[0].receipt_id)} entries of {len(entries)}, for {total} releases"
     if uplink.stored_receipt(silo, offer.challenge) != receipts[0]:
         return "another receipt at the silo"
     left = [

@@ -35,8 +35,9 @@ class Point:
     @property
     def name(self) -> str:
         """What stands in the trap."""
-        place = f"{self.owner.rpartition('.')[2].replace(':', '.')}.{self.attribute}"
-        return f"{'after' if self.after else 'before'} {place} #{self.count}"
+        # The class, or the module where it is a function of one.
+        owner = self.owner.rpartition("." if ":" not in self.owner else ":")[2]
+        return f"{'after' if self.after else 'before'} {owner}.{self.attribute} #{self.count}"
 
 
 def _around(owner: str, attribute: str, *counts: int) -> tuple[Point, ...]:

@@ -128,7 +128,7 @@ def _revoked_in_mid_upload(arena: Arena) -> Iterable[Try]:
         attacker.send(sealed)
         revoke(own.home, "a")
         yield Try("commit", f"{answer(lambda: attacker.commit(sealed))} at commit")
-        yield Try("entries of the log", str(len(own.leaves())), expected="0")
+        yield Try("entries of the log", str(len(own.entries())), expected="0")
 
 
 @case(12, "challenge reused", _REFUSED, control=_BOUND)
@@ -199,14 +199,14 @@ def _same_statement(arena: Arena) -> Iterable[Try]:
     with arena.attacker() as attacker:
         sealed = attacker.seal()
         attacker.send(sealed)
-        first, leaves = attacker.commit(sealed), len(arena.consortium.leaves())
+        first, leaves = attacker.commit(sealed), len(arena.consortium.entries())
         for what in ("again", "and again"):
             same = attacker.commit(sealed) == first
             yield Try(f"commit {what}", "OK, the same receipt" if same else "OK, another receipt")
         count = len(messages(sealed)) - 1
         at_the_end = attacker.upload([convert.header_request(sealed.header)]) == count
         yield Try("stream again", "OK, the same receipt" if at_the_end else "other chunks are asked for")
-        yield Try("entries of the log", str(len(arena.consortium.leaves())), expected=str(leaves))
+        yield Try("entries of the log", str(len(arena.consortium.entries())), expected=str(leaves))
 
 
 @case(

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from simulations.review import CASES, THREATS, Arena, Case, carry_out
+from simulations.review.crash_cases import SAMPLE
+from simulations.review.mortal import PROVIDER_POINTS, SILO_POINTS
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +37,9 @@ def test_killed_at_every_step(tmp_path_factory: pytest.TempPathFactory):
 def test_all_forty_cases_are_there():
     assert [case.id for case in CASES][:40] == list(range(1, 41))
     assert {case.id for case in CASES} <= {number for threat in THREATS for number in threat.cases}
+
+
+def test_places_of_death_have_names_of_their_own():
+    for points in (PROVIDER_POINTS, SILO_POINTS):
+        assert len({point.name for point in points}) == len(points)
+    assert {point.name for point in (*PROVIDER_POINTS, *SILO_POINTS)} >= SAMPLE

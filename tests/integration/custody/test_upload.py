@@ -190,7 +190,8 @@ def test_revoked_silo(make_consortium: Callable[..., Any]):
 
 
 def test_join_refuses_rollbacks_and_other_roots(make_consortium: Callable[..., Any]):
-    own, other = make_consortium(silos=("a", "b")), make_consortium("other")
+    own, other = make_consortium(), make_consortium("other")
+    own.add_silos(["b"])
     reply_a = own.home / "replies" / "a.json"
     with pytest.raises(Exception, match="fingerprint"):
         join(own.silos["a"].home, reply_a, "00" * 32)
