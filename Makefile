@@ -1,4 +1,5 @@
 # make demo    the main job, from nothing      make test    the default tests      make check    what CI checks
+# make review  the upload channel under attack, with a report for a security reviewer
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +9,7 @@ export TRANSFORMERS_OFFLINE := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: demo demo-clean test test-slow check format proto proto-check setup clean bench bench-channel fuzz mutation vectors
+.PHONY: demo review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel fuzz mutation vectors
 
 setup: $(READY)
 
@@ -22,6 +23,10 @@ $(READY): pyproject.toml constraints.txt requirements-assets.txt
 
 demo: $(READY)
 	$(BIN)/llamdex-sim demo
+
+# Every hostile case, bit flips, a capture, vectors and bandit; writes out/review/report.html and report.json.
+review: $(READY)
+	$(BIN)/llamdex-sim review
 
 demo-clean:
 	rm -rf out/demo

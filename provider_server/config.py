@@ -52,7 +52,7 @@ class Limits:
         rpcs_per_silo: calls of one silo at a time.
         rpcs: calls of all silos at a time; more are refused.
         session_seconds: how long a challenge is good for.
-        header_seconds: until the first message of a stream must be there.
+        header_seconds: until the first message of a call must be there.
         chunk_seconds: between two messages of a stream.
         stream_seconds: for a whole stream.
         commit_seconds: for the checks of a commit.

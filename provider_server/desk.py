@@ -6,6 +6,7 @@ enters release, receipt, log leaf and tree head together. No key or plaintext of
 """
 
 import hashlib
+import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -45,6 +46,8 @@ from provider_server.registry import Registry, UploadRecord
 from provider_server.spool import Digests, Stream, next_index, place
 
 __all__ = ["Checks", "Desk"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def _now() -> datetime:
@@ -97,13 +100,13 @@ class Desk:
         """Open a session, or give again one to which nothing was bound yet."""
         now, recipient = self._clock(), self.current_keyring().provider.recipients[0]
         uploads, limits = self._registry.uploads, self.config.limits
+        intake.check_wish(wish, limits=limits)
         with self._registry.database.transaction():
             upload = uploads.reusable(silo, wish.round_challenge, wish.plaintext_length, now)
             if upload is not None and upload.recipient_keyid != recipient.keyid:
                 # Begun before the key was rotated; nothing was sealed for it yet.
                 upload = None
             intake.admit(
-                wish,
                 self._registry.round(wish.round_challenge),
                 intake.Usage(
                     # A session that is given again is not a further one.
@@ -225,6 +228,15 @@ class Desk:
         self._enter(path, upload, statement, signed)
 
     def _check_content(self, path: Path, statement: Statement) -> None:
+        limits = weights.Limits(file_bytes=self.config.limits.plaintext_bytes)
+        # The limits of the header first: what is over them is told at once, whatever else the file holds. Of all
+        # other defects only those of a file with the statement's digest are told, below.
+        try:
+            weights.read_shapes(path, limits=limits)
+        except WeightsLimitError as error:
+            raise _unusable(error) from error
+        except WeightsError as error:
+            _LOG.info("upload %s: %s", statement.upload_id, error)
         if self._digests.of(path) != statement.artefact_digest:
             raise RefusedError(
                 Answer.DATA_LOSS,
@@ -246,12 +258,9 @@ class Desk:
             ) from error
         expected = self._checks.tensor_shapes(statement.architecture, schema)
         try:
-            weights.check_file(path, expected, limits=weights.Limits(file_bytes=self.config.limits.plaintext_bytes))
+            weights.check_file(path, expected, limits=limits)
         except WeightsError as error:
-            answer = Answer.RESOURCE_EXHAUSTED if isinstance(error, WeightsLimitError) else Answer.INVALID_ARGUMENT
-            raise RefusedError(
-                answer, error.problem, expected=error.expected, got=error.got, next_step=error.next_step
-            ) from error
+            raise _unusable(error) from error
 
     def _enter(self, path: Path, upload: UploadRecord, statement: Statement, signed: SignedEnvelope) -> None:
         artefact = self.config.artefacts / f"{statement.artefact_digest}.safetensors"
@@ -366,3 +375,8 @@ class Desk:
     def tls_pair(self) -> tuple[bytes, bytes]:
         """The TLS key and certificate that the server shows from the next connection on."""
         return self._keys.tls_pair()
+
+
+def _unusable(error: WeightsError) -> RefusedError:
+    answer = Answer.RESOURCE_EXHAUSTED if isinstance(error, WeightsLimitError) else Answer.INVALID_ARGUMENT
+    return RefusedError(answer, error.problem, expected=error.expected, got=error.got, next_step=error.next_step)

@@ -30,6 +30,7 @@ __all__ = [
     "check_parties",
     "check_session",
     "check_size",
+    "check_wish",
     "verify_signer",
 ]
 
@@ -51,22 +52,29 @@ class Usage:
     answered: ReleaseRecord | None
 
 
+def check_wish(wish: Wish, *, limits: Limits) -> None:
+    """The size that is wished for, before anything is looked up with it.
+
+    Raises:
+        RefusedError: RESOURCE_EXHAUSTED.
+    """
+    if not 0 < wish.plaintext_length <= limits.plaintext_bytes:
+        raise _too_large(wish.plaintext_length, limits)
+
+
 def admit(
-    wish: Wish,
     round_record: RoundRecord | None,
     usage: Usage,
     *,
     limits: Limits,
     now: datetime,
 ) -> None:
-    """Whether a silo may begin an upload.
+    """Whether a silo may begin an upload; ``check_wish`` comes before.
 
     Raises:
         RefusedError: FAILED_PRECONDITION for a round that is not open or was answered, RESOURCE_EXHAUSTED for a
-            size over the cap or a spent quota.
+            spent quota.
     """
-    if not 0 < wish.plaintext_length <= limits.plaintext_bytes:
-        raise _too_large(wish.plaintext_length, limits)
     if round_record is None or not round_record.is_open(now):
         raise _refused(Answer.FAILED_PRECONDITION, "The round is not open.", "the challenge of an open round")
     if usage.answered is not None:

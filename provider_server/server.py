@@ -24,6 +24,8 @@ __all__ = ["serve", "server_options"]
 _LOG = logging.getLogger(__name__)
 _GRACE_SECONDS = 5.0
 _IDENTITY_ONLY = 1
+_STREAMS_PER_CONNECTION = 1000
+_CALLS_AT_THE_GUARD = 8
 
 
 def serve(
@@ -55,9 +57,10 @@ def serve(
 async def _run(desk: Desk, ready: Callable[[str], None]) -> None:
     config = desk.config
     server = grpc.aio.server(
-        interceptors=[Guard(desk.current_keyring, config.limits.rpcs_per_silo)],
+        interceptors=[Guard(desk.current_keyring, config.limits)],
         options=server_options(config.limits),
-        maximum_concurrent_rpcs=config.limits.rpcs,
+        # The guard counts, and tells who is refused to come again; this bounds what reaches the guard.
+        maximum_concurrent_rpcs=_CALLS_AT_THE_GUARD * config.limits.rpcs,
         compression=grpc.Compression.NoCompression,
     )
     add_to_server(UploadService(desk), server)
@@ -123,7 +126,8 @@ def server_options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", 16 * 1024),
         # Otherwise a small compressed message may unpack to a large one.
         ("grpc.compression_enabled_algorithms_bitset", _IDENTITY_ONLY),
-        ("grpc.max_concurrent_streams", limits.rpcs_per_silo * 2),
+        # Far over what is granted: calls over the limit are answered, where gRPC would reset the excess unanswered.
+        ("grpc.max_concurrent_streams", max(_STREAMS_PER_CONNECTION, 2 * limits.rpcs)),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),

@@ -4,6 +4,7 @@ The file's length says which chunks are there, so a process that is killed needs
 in it was decrypted and authenticated, but not yet checked as a whole.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -88,7 +89,9 @@ class Stream:
             if error.answer is Answer.DATA_LOSS:
                 self._burn()
             raise
-        self._file.write(plaintext)
+        if self._file.write(plaintext) != len(plaintext):
+            # What a disk that is full takes is less than it was given, and no error yet.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if self._digest is not None:
             self._digest.update(plaintext)
         self.next_index = self._opener.next_index

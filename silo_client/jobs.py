@@ -111,7 +111,7 @@ class JobStore:
     def _step(self, challenge: str, change: str, value: str, allowed: str) -> None:
         with self._transaction() as database:
             changed = database.execute(
-                f"UPDATE jobs SET {change}, changed_at = ? WHERE challenge = ? AND {allowed}",  # noqa: S608 - constants of this module
+                f"UPDATE jobs SET {change}, changed_at = ? WHERE challenge = ? AND {allowed}",  # noqa: S608  # nosec B608 - constants of this module
                 (value, time.time(), challenge),
             ).rowcount
         if changed != 1:

@@ -57,10 +57,14 @@ class Outbox:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One upload of a silo at a time, over all processes; a process that dies lets go."""
+        """One upload of a silo at a time, over all processes; a process that dies lets go.
+
+        What such a process left half-written, or sent and had no time to remove, is removed.
+        """
         descriptor = os.open(self._home / "uplink.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._sweep()
             yield
         finally:
             os.close(descriptor)
@@ -177,6 +181,15 @@ class Outbox:
     def remember(self, head: TreeHead) -> None:
         """Keep a tree head that extends the one before."""
         self._write({**self._read(), "treeHead": head.envelope.to_document()})
+
+    def _sweep(self) -> None:
+        # Nobody else writes while the lock is held.
+        for directory in (self._spool, self._receipts):
+            for path in directory.glob(".*.part"):
+                path.unlink(missing_ok=True)
+        for path in list(self._spool.iterdir()):
+            if (self._receipts / f"{path.stem}.json").exists():
+                path.unlink(missing_ok=True)
 
     def _order(self, challenge: str) -> Path:
         return self._spool / f"{challenge}.json"

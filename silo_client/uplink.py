@@ -40,7 +40,7 @@ from silo_client.enrolment import SiloIdentity, load_identity
 from silo_client.membership import refresh
 from silo_client.outbox import Outbox
 
-__all__ = ["keep", "resume", "stored_receipt", "upload"]
+__all__ = ["connect", "keep", "resume", "stored_receipt", "upload"]
 
 _T = TypeVar("_T")
 _CALL_SECONDS = 60.0
@@ -169,7 +169,7 @@ class _Delivery:
         while True:
             try:
                 self._refresh()
-                with _stub(self.identity, self.config) as stub:
+                with connect(self.identity, self.config) as stub:
                     return self._once(stub)
             except TransientError as error:
                 doubtful += error.doubtful
@@ -273,7 +273,8 @@ class _Delivery:
 
 
 @contextmanager
-def _stub(identity: SiloIdentity, config: SiloConfig) -> Iterator[Any]:
+def connect(identity: SiloIdentity, config: SiloConfig) -> Iterator[Any]:
+    """A stub of the provider's upload service, once the other end has shown the keyring's certificate."""
     with open_channel(identity, config) as channel:
         stub = upload_service_pb2_grpc.UploadServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
         # The same method, which also takes messages that are bytes already.

@@ -21,6 +21,19 @@ _NAME = re.compile(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*", re.ASCII)
 _ITEM_BYTES = 4
 _LENGTH_BYTES = 8
 _ALIGNMENT = 8
+#: How other formats begin: pickle (protocols 2 to 5; 1; legacy .pt is pickle too), zip (.pt, .npz), gzip, NumPy,
+#: HDF5, GGUF. Read as a length their first 8 bytes are enormous; they are told apart only to be named rightly.
+_FOREIGN = (
+    *(b"\x80" + bytes([protocol]) for protocol in (2, 3, 4, 5)),
+    *(opening + b"q\x00" for opening in (b"}", b"]", b")", b"(")),
+    *(b"PK" + kind for kind in (b"\x03\x04", b"\x05\x06", b"\x07\x08")),
+    b"\x1f\x8b",
+    b"\x93NUMPY",
+    b"\x89HDF\r\n",
+    b"GGUF",
+)
+#: Printable ASCII and white space; a pickle of protocol 0 and JSON are text too.
+_TEXT = frozenset([*range(0x20, 0x7F), *b"\t\n\r"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +93,8 @@ def parse_header(head: bytes, size: int, limits: Limits) -> list[Place]:
         raise _wrong("file", f"at least {_LENGTH_BYTES} bytes", f"{size} bytes")
     length = int.from_bytes(head[:_LENGTH_BYTES], "little")
     if length > limits.header_bytes:
-        # Zip and pickle files end here: their first bytes make an enormous length.
+        if _is_foreign(head, length, size):
+            raise _wrong("beginning", "a header's length, then an object", "pickle, an archive, or text")
         raise _over("header", f"at most {limits.header_bytes} bytes", f"{length} bytes")
     if _LENGTH_BYTES + length > min(size, len(head)):
         raise _wrong("header", "a header inside the file", f"{length} bytes of {size}")
@@ -97,6 +111,13 @@ def parse_header(head: bytes, size: int, limits: Limits) -> list[Place]:
     if canonical != head[: len(canonical)]:
         raise _wrong("header", "sorted names, places one after another, no other text", "another encoding")
     return _places(shapes, start=len(canonical), size=size)
+
+
+def _is_foreign(head: bytes, length: int, size: int) -> bool:
+    """Whether a file whose length field is over the cap is of another format, and not weights with a huge header."""
+    if head[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{" or _LENGTH_BYTES + length <= size:
+        return False
+    return head.startswith(_FOREIGN) or all(byte in _TEXT for byte in head[:_LENGTH_BYTES])
 
 
 def _places(shapes: Mapping[str, tuple[int, ...]], *, start: int, size: int) -> list[Place]:
@@ -135,11 +156,11 @@ def _shapes(document: Mapping[str, Any], limits: Limits) -> dict[str, tuple[int,
     if len(document) > limits.tensors:
         raise _over("header", f"at most {limits.tensors} tensors", f"{len(document)}")
     if "__metadata__" in document:
-        raise _wrong("header", "no metadata", "__metadata__")
+        raise _over("header", "no metadata", "__metadata__")
     shapes = {}
     for name, entry in document.items():
         if len(name) > limits.name_characters:
-            raise _over("a tensor's name", f"at most {limits.name_characters} characters", f"{len(name)}")
+            raise _wrong("a tensor's name", f"at most {limits.name_characters} characters", f"{len(name)}")
         if not _NAME.fullmatch(name):
             raise _wrong("a tensor's name", "letters, digits, _ and single dots", repr(name))
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
@@ -155,7 +176,7 @@ def _shape(name: str, value: object, limits: Limits) -> tuple[int, ...]:
     if not isinstance(value, list) or not all(type(size) is int and size > 0 for size in value):
         raise _wrong(name, "a shape of positive whole numbers", "something else")
     if len(value) > limits.dimensions or math.prod(value) * _ITEM_BYTES > limits.file_bytes:
-        raise _over(name, f"at most {limits.dimensions} dimensions and {limits.file_bytes} bytes", "more")
+        raise _wrong(name, f"at most {limits.dimensions} dimensions and {limits.file_bytes} bytes", "more")
     return tuple(value)
 
 

@@ -25,6 +25,7 @@ from llamdex_fl.wire.v1 import consortium_service_pb2, envelope_pb2, upload_serv
 
 __all__ = [
     "MAX_MESSAGE_BYTES",
+    "RETRY_AFTER",
     "UPLOAD_EXPERT",
     "begin_request",
     "begin_response",
@@ -59,11 +60,15 @@ MAX_MESSAGE_BYTES = 512 * 1024
 #: The method whose messages ``chunk_request_bytes`` writes.
 UPLOAD_EXPERT = "/llamdex_fl.wire.v1.UploadService/UploadExpert"
 
+#: Trailing metadata of a RESOURCE_EXHAUSTED that passes by itself: whole seconds to wait.
+RETRY_AFTER = "retry-after"
+
 _UPLOAD_ID_BYTES = 16
 _DIGEST_BYTES = 32
 _SIGNATURES_LIMIT = 8
 _PROOF_LIMIT = 128
 _WRAPPED_LIMIT = 4096
+_TREE_SIZE_LIMIT = 2**53 - 1
 _STATUS = {
     "open": upload_service_pb2.UPLOAD_STATUS_OPEN,
     "bound": upload_service_pb2.UPLOAD_STATUS_BOUND,
@@ -86,7 +91,7 @@ def read_begin_request(message: upload_service_pb2.BeginUploadRequest) -> Wish:
     return Wish(
         round_challenge=_hex(message.round_challenge, _DIGEST_BYTES, "round_challenge"),
         plaintext_length=message.plaintext_length,
-        known_tree_size=message.known_tree_size,
+        known_tree_size=_tree_size(message.known_tree_size),
     )
 
 
@@ -204,7 +209,7 @@ def read_commit_request(message: upload_service_pb2.CommitUploadRequest) -> tupl
     return (
         _hex(message.upload_id, _UPLOAD_ID_BYTES, "upload_id"),
         _hex(message.statement_digest, _DIGEST_BYTES, "statement_digest"),
-        message.known_tree_size,
+        _tree_size(message.known_tree_size),
     )
 
 
@@ -342,6 +347,13 @@ def _hex(value: bytes, size: int, name: str) -> str:
     if len(value) != size:
         raise _wrong(name, f"{size} bytes")
     return value.hex()
+
+
+def _tree_size(value: int) -> int:
+    # What signed tree heads can say, since they are JSON.
+    if value > _TREE_SIZE_LIMIT:
+        raise _wrong("known_tree_size", f"at most {_TREE_SIZE_LIMIT}")
+    return value
 
 
 def _whole_seconds(moment: datetime) -> datetime:

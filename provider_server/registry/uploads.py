@@ -118,7 +118,7 @@ class Uploads:
 
     def _count(self, condition: str, values: tuple[str | int, ...]) -> int:
         # The condition is one of the texts above, never from outside.
-        row = self._database.row(f"SELECT COUNT(*) AS n FROM uploads WHERE {condition}", values)  # noqa: S608 - see above
+        row = self._database.row(f"SELECT COUNT(*) AS n FROM uploads WHERE {condition}", values)  # noqa: S608  # nosec B608 - see above
         return 0 if row is None else int(row["n"])
 
 

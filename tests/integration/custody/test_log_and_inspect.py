@@ -174,7 +174,7 @@ def test_inspect_before_and_after(used: Consortium):
     delivery = uplink._Delivery(
         Outbox(silo), load_identity(silo), silo, *Outbox(silo).get(offer.challenge), ends_at=float("inf")
     )
-    with uplink._stub(delivery.identity, silo) as stub:
+    with uplink.connect(delivery.identity, silo) as stub:
         sealed = delivery._seal(stub)
     seen = json.loads(silo_program("inspect", str(sealed.path), "--json").stdout)
     assert seen["state"] == "sealed"

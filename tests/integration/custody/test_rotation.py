@@ -60,7 +60,7 @@ def sealed_with_one_chunk_sent(own: Consortium, silo: str) -> Any:  # noqa: ANN4
     uplink.keep(own.release(), offer, config)
     outbox, identity = Outbox(config), load_identity(config)
     delivery = uplink._Delivery(outbox, identity, config, *outbox.get(offer.challenge), ends_at=time.monotonic() + 30)
-    with uplink._stub(identity, config) as stub:
+    with uplink.connect(identity, config) as stub:
         sealed = delivery._seal(stub)
         messages = iter([convert.header_request(sealed.header), convert.chunk_request(next(sealed.chunks(0)))])
         with pytest.raises(grpc.RpcError) as caught:
@@ -199,7 +199,7 @@ def test_a_server_that_is_connected_to_serves_on_through_a_rotation(running: Con
     rotate(running.home, "tls")
     refresh(load_identity(silo), silo)
     identity = load_identity(silo)
-    with uplink._stub(identity, silo) as stub:
+    with uplink.connect(identity, silo) as stub:
         request = convert.status_request("00" * 16)
         for _ in range(2):
             with pytest.raises(grpc.RpcError) as caught:
@@ -215,7 +215,7 @@ def test_revoked_between_any_two_steps(running: Consortium):
     uplink.keep(running.release(), offer, silo)
     outbox, identity = Outbox(silo), load_identity(silo)
     delivery = uplink._Delivery(outbox, identity, silo, *outbox.get(offer.challenge), ends_at=time.monotonic() + 30)
-    with uplink._stub(identity, silo) as stub:
+    with uplink.connect(identity, silo) as stub:
         sealed = delivery._seal(stub)
         revoked = []
 

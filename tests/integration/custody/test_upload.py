@@ -115,7 +115,7 @@ def _send_one_chunk_and_kill(consortium: Consortium, silo: Any, offer: Any) -> A
     outbox, identity = Outbox(silo), load_identity(silo)
     order = outbox.get(offer.challenge)
     delivery = uplink._Delivery(outbox, identity, silo, *order, ends_at=time.monotonic() + 30)
-    with uplink._stub(identity, silo) as stub:
+    with uplink.connect(identity, silo) as stub:
         sealed = delivery._seal(stub)
         killed = threading.Event()
 
@@ -190,7 +190,8 @@ def test_revoked_silo(make_consortium: Callable[..., Any]):
 
 
 def test_join_refuses_rollbacks_and_other_roots(make_consortium: Callable[..., Any]):
-    own, other = make_consortium(silos=("a", "b")), make_consortium("other")
+    own, other = make_consortium(), make_consortium("other")
+    own.add_silos(["b"])
     reply_a = own.home / "replies" / "a.json"
     with pytest.raises(Exception, match="fingerprint"):
         join(own.silos["a"].home, reply_a, "00" * 32)

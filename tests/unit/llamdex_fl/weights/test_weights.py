@@ -1,9 +1,11 @@
 """The strict reader against safetensors itself, a matrix of defects, and random bytes."""
 
+import gzip
 import io
 import json
 import pickle  # noqa: TID251 - makes the hostile file that must be refused
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -95,7 +97,8 @@ DEFECTS = {
         b"\0" * 4,
     ),
     "duplicate inner key": file_of(b'{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}', b"\0" * 4),
-    "metadata": file_of({"__metadata__": {"k": "v"}, "a": entry([1], 0, 4)}, b"\0" * 4),
+    "long name": file_of({"a" * 500: entry([1], 0, 4)}, b"\0" * 4),
+    "many dimensions": file_of({"a": entry([1] * 40, 0, 4)}, b"\0" * 4),
     "float64": file_of({"a": entry([1], 0, 8, "F64")}, b"\0" * 8),
     "zero dimension": file_of({"a": entry([0, 1 << 60], 0, 0)}),
     "negative dimension": file_of({"a": entry([-1, -1], 0, 4)}, b"\0" * 4),
@@ -128,9 +131,9 @@ LIMITS = {
     "header over the cap": file_of(b"{" + b" " * 20_000_000),
     "padding": file_of({"a": entry([1], 0, 4)}, b"\0" * 4, pad=800),
     "many tensors": file_of({f"t{i}": entry([1], 4 * i, 4 * i + 4) for i in range(3000)}, b"\0" * 12000),
-    "long name": file_of({"a" * 500: entry([1], 0, 4)}, b"\0" * 4),
-    "many dimensions": file_of({"a": entry([1] * 40, 0, 4)}, b"\0" * 4),
-    "zip": b"PK\x03\x04" + b"\xff" * 300,
+    "metadata": file_of({"__metadata__": {"k": "v"}, "a": entry([1], 0, 4)}, b"\0" * 4),
+    "enormous length": b"\xff" * 8 + b"{}",
+    "length over the cap, nothing behind it": (1 << 40).to_bytes(8, "little") + b"\0" * 100,
 }
 
 
@@ -142,17 +145,62 @@ def test_over_a_limit_is_refused_fast(defect: str):
     assert time.process_time() - start < 0.1
 
 
+#: Headers within the cap that cost a JSON parser most.
+COSTLY = {
+    "objects": file_of(b'{"a":[' + b"{}," * 87_000 + b"{}]}"),
+    "pairs": file_of(b'{"a":[' + b'{"":0},' * 37_000 + b"{}]}"),
+    "keys": file_of(b"{" + b",".join(b'"%x":0' % number for number in range(26_000)) + b"}"),
+    "a long number": file_of(b'{"a":' + b"9" * 262_000 + b"}"),
+    "tensors": file_of({f"t{i}": entry([1], 4 * i, 4 * i + 4) for i in range(1024)}),
+}
+
+
+@pytest.mark.parametrize("defect", [*COSTLY, *LIMITS])
+def test_what_a_header_may_cost(defect: str):
+    hostile = {**COSTLY, **LIMITS}[defect]
+    tracemalloc.start()
+    try:
+        with pytest.raises(WeightsError):
+            decode(hostile)
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
+    start = time.process_time()
+    with pytest.raises(WeightsError):
+        decode(hostile)
+    assert time.process_time() - start < 0.1
+
+
+def _archive(*names: str) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in names:
+            file.writestr(name, b"x")
+    return archive.getvalue()
+
+
+FOREIGN = {
+    **{f"pickle {protocol}": pickle.dumps({"weight": [1.0] * 99}, protocol) for protocol in range(6)},
+    ".pt": _archive("archive/data.pkl", "archive/data/0"),
+    "empty zip": _archive(),
+    "old .pt": pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2),
+    "gzip": gzip.compress(b"x" * 99),
+    "npy": b"\x93NUMPY\x01\x00" + b"v\x00{'descr'",
+    "text": b"these are no weights",
+    "json": b'{"weight": [1.0, 2.0]}',
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_another_format_is_not_a_file_over_the_limit(name: str):
+    with pytest.raises(WeightsError) as caught:
+        decode(FOREIGN[name])
+    assert not isinstance(caught.value, WeightsLimitError)
+
+
 def test_file_over_the_cap():
     with pytest.raises(WeightsLimitError):
         decode(encode(tensors()), limits=Limits(file_bytes=40))
-
-
-def test_zip_archive_is_refused():
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("data.pkl", b"x")
-    with pytest.raises(WeightsError):
-        decode(archive.getvalue())
 
 
 @pytest.mark.parametrize(

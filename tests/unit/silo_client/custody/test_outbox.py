@@ -144,3 +144,16 @@ def test_making_keys_again_keeps_them(config: SiloConfig):
     (config.keys / "tls.pem").chmod(0o644)
     with pytest.raises(ConfigError, match="Others"):
         make_keys(config.home)
+
+
+def test_what_a_killed_process_left_is_removed(config: SiloConfig):
+    outbox = Outbox(config)
+    outbox.put(RELEASE, OFFER)
+    waiting = set(config.spool.iterdir())
+    (config.spool / f".{OFFER.challenge}.ldx.1.part").write_bytes(b"half")
+    done = "ab" * 32
+    for suffix in ("json", "safetensors", "ldx"):
+        (config.spool / f"{done}.{suffix}").write_bytes(b"sent")
+    (config.home / "receipts" / f"{done}.json").write_text("{}")
+    with outbox.locked():
+        assert set(config.spool.iterdir()) == waiting
