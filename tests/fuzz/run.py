@@ -78,7 +78,7 @@ def _run_one(name: str, bound: list[str], corpus: Path) -> dict[str, Any]:
     artefacts.mkdir(parents=True, exist_ok=True)
     corpus.mkdir(exist_ok=True)
     started = time.monotonic()
-    options = ["-print_final_stats=1", "-rss_limit_mb=2048", "-timeout=20", "-max_len=16384", "-verbosity=0"]
+    options = ["-print_final_stats=1", "-rss_limit_mb=2048", "-timeout=1200", "-max_len=16384", "-verbosity=0"]
     options.append(f"-artifact_prefix={artefacts}/{name}-")
     done = subprocess.run(
         [sys.executable, str(HERE / "targets.py"), name, *bound, *options, str(corpus)],
