@@ -23,7 +23,8 @@ __all__ = ["SAMPLE", "send", "write_job"]
 
 _KILLED = -9
 _EXPECTED = "OK, exactly one log entry"
-_DEADLINE_S = 60.0
+#: Long: the machine may be busy with other things.
+_DEADLINE_S = 600.0
 #: What the default tests try: one place of each kind.
 SAMPLE = {
     "after Stream.write #2",
