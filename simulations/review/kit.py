@@ -103,7 +103,7 @@ def carry_out_review(settings: Settings, told: Told) -> dict[str, Any]:
         told("other suites, bandit", number, len(_PARTS))
         parts.append(_run(part, settings.root))
     told("other suites, bandit", len(_PARTS), len(_PARTS))
-    rows = [*map(_row, outcomes), *_own_rows(flips, caught)]
+    rows = sorted([*map(_row, outcomes), *_own_rows(flips, caught)], key=lambda row: int(row["id"]))
     measured = last_measured([settings.out, settings.root / "out" / "bench", settings.root / "docs" / "review"])
     return {
         "passed": all(row["pass"] for row in rows) and all(part["result"] != "failed" for part in parts),
