@@ -63,7 +63,7 @@ PROVIDER_POINTS: tuple[Point, ...] = (
     *_around(_STREAM, "write", 1, 2, 3),
     *_around(_STREAM, "finish"),
     *_around(_DESK, "commit"),
-    *_around("provider_server.desk", "file_digest"),
+    *_around("provider_server.spool:Digests", "of"),
     *_around("provider_server.desk", "place"),
     *_around(_REGISTRY, "accept"),
     *_around("pathlib:Path", "unlink"),

@@ -277,7 +277,6 @@ def _weights(world: World, manifest: Manifest) -> None:
     bias = compact[1 : compact.index(b'},"') + 1]
     invalid = {
         "duplicate-key": encoded(b"{" + bias + b"," + compact[1:]),
-        "metadata": encoded({"__metadata__": {"a": "b"}, **header}),
         "unsorted-names": encoded(dict(reversed(header.items()))),
         "hole": entry(data_offsets=[0, 12]),
         "overlap": encoded({**header, "linear.weight": {**header["linear.weight"], "data_offsets": [0, 24]}}),
@@ -300,6 +299,11 @@ def _weights(world: World, manifest: Manifest) -> None:
         "short-of-a-length": good[:7],
         "another-shape": safetensors({**world.tensors, "linear.bias": ((1, 2), world.tensors["linear.bias"][1])}),
         "a-tensor-missing": safetensors({"linear.bias": world.tensors["linear.bias"]}),
+        "shape-over-the-file-limit": entry(shape=[1 << 60]),
+        "too-many-dimensions": entry(shape=[1] * 9),
+        "name-of-129-letters": encoded({"a" * 129: header["linear.bias"]}, body=data[:8]),
+        "pickle": b"\x80\x04\x95" + bytes(40),
+        "zip": b"PK\x03\x04" + bytes(range(1, 41)),
         "a-tensor-more": safetensors({**world.tensors, "zzz": ((1,), bytes(4))}),
     }
     for defect, content in invalid.items():
@@ -307,13 +311,9 @@ def _weights(world: World, manifest: Manifest) -> None:
     many = {f"t{number}": ((1,), bytes(4)) for number in range(1025)}
     for defect, content in {
         "header-over-256-KiB": (1 << 19).to_bytes(8, "little") + good[8:],
+        "metadata": encoded({"__metadata__": {"a": "b"}, **header}),
         "padding": encoded(header, pad=8 + -len(compact) % 8),
-        "shape-over-the-file-limit": entry(shape=[1 << 60]),
-        "too-many-dimensions": entry(shape=[1] * 9),
         "1025-tensors": safetensors(many),
-        "name-of-129-letters": encoded({"a" * 129: header["linear.bias"]}, body=data[:8]),
-        "pickle": b"\x80\x04\x95" + bytes(40),
-        "zip": b"PK\x03\x04" + bytes(range(1, 41)),
     }.items():
         manifest.add("safetensors", defect, "WeightsLimitError", content)
 

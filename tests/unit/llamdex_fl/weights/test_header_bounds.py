@@ -21,13 +21,13 @@ def test_tensors():
 
 def test_names():
     assert parse({"abcd": (1,)}, Limits(name_characters=4)) == ["abcd"]
-    with pytest.raises(WeightsLimitError):
+    with pytest.raises(WeightsError, match="3 characters"):
         parse({"abcd": (1,)}, Limits(name_characters=3))
 
 
 def test_dimensions():
     assert parse({"a": (1, 1)}, Limits(dimensions=2)) == ["a"]
-    with pytest.raises(WeightsLimitError):
+    with pytest.raises(WeightsError, match="1 dimensions"):
         parse({"a": (1, 1)}, Limits(dimensions=1))
 
 
@@ -50,7 +50,7 @@ def test_header_and_file():
 def test_a_shape_within_the_file():
     head = header_bytes({"a": (25,)})
     assert parse_header(head, len(head) + 100, Limits(file_bytes=len(head) + 100))
-    with pytest.raises(WeightsLimitError):
+    with pytest.raises(WeightsError, match="99 bytes"):
         parse_header(head, len(head), Limits(file_bytes=99))
 
 
