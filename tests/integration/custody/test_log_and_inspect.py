@@ -47,7 +47,7 @@ def used(tmp_path_factory: pytest.TempPathFactory, consortium: Consortium) -> Co
     del tmp_path_factory
     for silo in ("a", "b", "a"):
         uplink.upload(consortium.release(), consortium.offer(), consortium.silos[silo], deadline_s=10)
-    consortium.add_silo("c")
+    consortium.add_silos(["c"])
     revoke(consortium.home, "c")
     rotate(consortium.home, "recipient")
     add_schema(consortium.home, load_library_schema("heart"))
