@@ -56,7 +56,7 @@ def run_fuzzers(*, seconds: float | None = None, executions: int | None = None) 
     """
     started, targets = time.monotonic(), {}
     # In memory where that is to be had: a disk is slow, and may stall. The targets leave their files to us.
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a folder of its own is made there
     with tempfile.TemporaryDirectory(prefix="llamdex-fuzz-corpus-", dir=memory) as directory:
         _write_corpus(Path(directory))
         for name, share in {**_SHARES, _MACHINE: 0}.items():
