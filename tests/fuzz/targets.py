@@ -6,8 +6,7 @@ its meaning. Signatures are taken as good here, since a fuzzer would never get p
 what ``tests/vectors`` and ``tests/attacks`` show.
 """
 
-import atexit
-import shutil
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -46,9 +45,7 @@ NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 KEY = VerifyKey(b"\x09" + bytes(31), bytes(1952))
 ROOT = Root(version=1, threshold=1, keys=(KEY,), expires_at=datetime(2030, 1, 1, tzinfo=UTC))
 _LIMITS = weights.Limits(file_bytes=1 << 20)
-# In memory where that is to be had: a disk is slow, and may stall.
-_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
-_SPOOL = Path(tempfile.mkdtemp(dir=_MEMORY if _MEMORY.is_dir() else None)) / "spool.ldx"
+_SPOOL = Path(tempfile.gettempdir()) / f"llamdex-fuzz-{os.getpid()}.ldx"
 
 
 def _text(data: bytes) -> str:
@@ -175,8 +172,6 @@ def _main() -> None:
         except LlamdexError:
             return
 
-    # libFuzzer ends the process without Python's own cleaning up.
-    atexit.register(shutil.rmtree, _SPOOL.parent, ignore_errors=True)
     atheris.Setup(sys.argv, once)
     atheris.Fuzz()
 
