@@ -30,9 +30,11 @@ _IGNORED = -100
 class InjectorRecipe:
     """How an injector is trained.
 
+    The defaults were chosen with made-up outputs, but on questions in the held-out wordings (docs/adr/0003).
+
     Attributes:
         questions: how many questions' keys and values are computed and kept, over all schemas.
-        steps: optimiser steps. Odd ones ask for the outcome alone, which is cheap, even ones for the sentence too.
+        steps: optimiser steps. One in three asks for the outcome alone, the others for the sentence too.
         outcome_batch, sentence_batch: examples a step, all of one schema.
         rate: peak learning rate.
         seed: of the questions, the outputs drawn and the initial weights.
@@ -157,7 +159,7 @@ def _joined_prefixes(prefixes: Sequence[_Prefix]) -> tuple[DynamicCache, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """One run through the suffix: questions (B), and the outcomes' probabilities that are injected."""
+    """Runs of some questions (B) through the tokens after them."""
 
     base: BaseLLM
     injector: Injector
