@@ -34,6 +34,7 @@ __all__ = [
     "fit_injector",
     "fit_reader",
     "open_assembly",
+    "open_connectors",
     "provider_schemas",
     "speaking_releases",
     "unseat_revoked",
@@ -144,8 +145,8 @@ def fit_injector(
     return _cached("injector", _key(wordings, base.digest, repr(recipe)), train, fresh=fresh)
 
 
-def open_assembly(config: ProviderConfig, base: BaseLLM | None = None) -> AssembledLlamdex:
-    """The base LLM, the provider's connectors, and every active expert of the registry.
+def open_connectors(config: ProviderConfig, base: BaseLLM | None = None) -> AssembledLlamdex:
+    """The base LLM and the provider's connectors, no expert behind them yet.
 
     Raises:
         ArtefactError: the connectors are missing or for another base LLM.
@@ -153,9 +154,18 @@ def open_assembly(config: ProviderConfig, base: BaseLLM | None = None) -> Assemb
     # First what takes a moment to find missing, then the LLM, which takes seconds to load.
     reader = Reader.load(config.connectors)
     base = base or load_base_llm(config.base_llm)
-    assembly = AssembledLlamdex(base, reader, Injector.load(config.connectors, base_digest=base.digest))
+    return AssembledLlamdex(base, reader, Injector.load(config.connectors, base_digest=base.digest))
+
+
+def open_assembly(config: ProviderConfig, base: BaseLLM | None = None) -> AssembledLlamdex:
+    """The base LLM, the provider's connectors, and every active expert of the registry.
+
+    Raises:
+        ArtefactError: the connectors are missing or for another base LLM.
+    """
+    assembly = open_connectors(config, base)
     with Registry(config.registry) as registry:
-        for schema in reader.schemas.values():
+        for schema in assembly.reader.schemas.values():
             records = speaking_releases(config, registry, schema.digest())
             for record in sorted(records, key=lambda record: (record.accepted_at, record.release_id)):
                 release, _ = registry.load_release(record.release_id)
