@@ -242,8 +242,8 @@ class Reader:
 def _contrasted(feature_D: Tensor, value_VD: Tensor) -> Tensor:
     """(V, D): half what the feature is about, half what sets one of its values apart from the others.
 
-    As texts, "fasting sugar above 120: yes" and "...: no" are almost the same to an encoder. Learning to tell them apart
-    from there took most of the training.
+    As texts, "fasting sugar above 120: yes" and "...: no" are almost the same to an encoder. Learning to tell them
+    apart from there took most of the training.
     """
     if len(value_VD) == 1:
         return value_VD
