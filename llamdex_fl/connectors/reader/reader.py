@@ -248,7 +248,8 @@ def _contrasted(feature_D: Tensor, value_VD: Tensor) -> Tensor:
     if len(value_VD) == 1:
         return value_VD
     apart_VD = torch.nn.functional.normalize(value_VD - value_VD.mean(0), dim=-1) * value_VD.shape[-1] ** 0.5
-    return (feature_D + apart_VD) / math.sqrt(2)
+    contrasted_VD: Tensor = (feature_D + apart_VD) / math.sqrt(2)
+    return contrasted_VD
 
 
 def _width(schema: Schema) -> int:
