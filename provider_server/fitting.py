@@ -22,7 +22,7 @@ from llamdex_fl.base_llm.packaged import packaged_encoder
 from llamdex_fl.connectors.injector import Injector, InjectorRecipe, train_injector
 from llamdex_fl.connectors.questions import Wording, load_wording, ordinary_questions, training_wording
 from llamdex_fl.connectors.reader import Reader, ReaderRecipe, train_reader
-from llamdex_fl.envelope import RefusedError, load_keyring, load_root
+from llamdex_fl.envelope import RefusedError, read_trust
 from llamdex_fl.errors import ConfigError
 from llamdex_fl.experts import Expert
 from llamdex_fl.schema import Schema, load_schema
@@ -174,7 +174,7 @@ def speaking_releases(config: ProviderConfig, registry: Registry, schema_digest:
     if not records:
         return []
     now = datetime.now(UTC)
-    keyring = load_keyring(config.keyring, load_root(config.root, now=now), now=now)
+    _, keyring = read_trust(config.home, now=now)
     revoked = set(keyring.revoked)
 
     def may_speak(record: ReleaseRecord) -> bool:

@@ -27,16 +27,16 @@ from llamdex_fl.envelope import (
     RefusedError,
     Root,
     SigningKey,
-    load_keyring,
     load_recipient_key,
-    load_root,
     load_signing_key,
     load_tls_key,
+    read_trust,
     tls_key_pem,
 )
+from llamdex_fl.envelope.root import distrusted
 from llamdex_fl.errors import ConfigError, KeyringError
 from provider_server.config import ProviderConfig
-from provider_server.keyring_writer import root_chain
+from provider_server.keyring_writer import root_chain, root_expired
 
 __all__ = ["KeyringFile", "ProviderKeys", "TlsPair", "key_files", "load_ca", "load_provider_keys", "shown_pair"]
 
@@ -162,9 +162,11 @@ class KeyringFile:
         self._config = config
         self._path = config.keyring
         self._clock = clock
-        self._root: Root = load_root(config.root, now=clock())
-        self._stamp: tuple[int, int, int] | None = None
-        self._keyring = self._read(at_least=1)
+        self._stamp = self._stat()
+        self._root, self._keyring = read_trust(config.home, now=None)
+        if clock() >= self._root.expires_at:
+            raise root_expired(self._root)
+        self._root, self._keyring = read_trust(config.home, now=clock())
 
     @property
     def root(self) -> Root:
@@ -174,33 +176,31 @@ class KeyringFile:
     def current(self) -> Keyring:
         """The keyring as it is now; a version that went back is refused, and so is an expired one."""
         if self._stat() != self._stamp:
-            self._keyring = self._read(at_least=self._keyring.version)
+            self._read()
         now = self._clock()
-        if now >= self._keyring.expires_at:
-            raise RefusedError(
-                Answer.FAILED_PRECONDITION,
-                "The provider's keyring has expired.",
-                expected="a keyring that is valid now",
-                got=f"one until {self._keyring.expires_at}",
-                next_step="at the provider: llamdex-provider enrol HOME (renews the keyring)",
-            )
+        for what, expires_at, command in (
+            ("keyring", self._keyring.expires_at, "enrol HOME (renews the keyring)"),
+            ("root", self._root.expires_at, "rotate HOME root"),
+        ):
+            if now >= expires_at:
+                raise RefusedError(
+                    Answer.FAILED_PRECONDITION,
+                    f"The provider's {what} has expired.",
+                    expected=f"a {what} that is valid now",
+                    got=f"one until {expires_at}",
+                    next_step=f"at the provider: llamdex-provider {command}",
+                )
         return self._keyring.at(now)
 
-    def _read(self, *, at_least: int) -> Keyring:
+    def _read(self) -> None:
         stamp, now = self._stat(), self._clock()
-        try:
-            keyring = load_keyring(self._path, self._root, now=now, at_least=at_least)
-        except KeyringError:
-            # The root may have been rotated since: its successors are written before what they sign.
-            root = self._root.latest(root_chain(self._config), now)
-            newest = load_root(self._config.root, now=now)
-            root = root.latest([newest.envelope] if newest.envelope else [], now)
-            if root.version == self._root.version:
-                raise
-            keyring = load_keyring(self._path, root, now=now, at_least=at_least)
-            self._root = root
-        self._stamp = stamp
-        return keyring
+        root, keyring = read_trust(self._config.home, now=now, at_least=self._keyring.version)
+        if root.fingerprint() != self._root.fingerprint() and root.envelope is not None:
+            # A root is followed from the one before, not taken because it lies there.
+            followed = self._root.latest((*root_chain(self._config), root.envelope), now)
+            if followed.fingerprint() != root.fingerprint():
+                raise distrusted("a successor of the root that was read before", "another root")
+        self._root, self._keyring, self._stamp = root, keyring, stamp
 
     def _stat(self) -> tuple[int, int, int]:
         try:

@@ -87,13 +87,13 @@ def rotate_root(
     root_keys: Path | None = None,
     passphrase: Passphrase | None = None,
 ) -> Keyring:
-    """Make a new root of ``count`` keys, which the present root signs too; it signs the next keyring.
+    """Make a new root of ``count`` keys, which the present root signs too, expired or not; it signs the next keyring.
 
     Raises:
         InputError: the numbers are not usable.
         ConfigError: the present root's keys are missing.
     """
-    with changing(home, root_keys=root_keys, passphrase=passphrase) as writer:
+    with changing(home, root_keys=root_keys, passphrase=passphrase, expired_root=True) as writer:
         count, threshold = count or len(writer.root.keys), threshold or writer.root.threshold
         if not 1 <= threshold <= count:
             raise InputError(
@@ -125,8 +125,8 @@ def rotate_root(
         former = writer.config.former_roots / f"{writer.root.version}.json"
         write_atomically(former, writer.root.envelope.to_json().encode())
         writer.root = writer.root.successor(envelope, writer.now)
-        # Interrupted between the two, the old keyring is still the old root's; ``changing`` reads it with that one.
-        write_atomically(writer.config.root, envelope.to_json().encode())
+        # Root and keyring change together. Killed before, the old root counts, and the new one's keys wait for the
+        # next try.
         writer.publish(_next(writer))
         return writer.keyring
 

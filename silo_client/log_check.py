@@ -31,7 +31,7 @@ from llamdex_fl.errors import ReceiptError
 from silo_client.config import SiloConfig
 from silo_client.connection import TransientError, unreachable
 from silo_client.enrolment import load_identity
-from silo_client.membership import read_log, refresh
+from silo_client.membership import read_log, renewed
 from silo_client.outbox import Outbox
 
 __all__ = ["LogReport", "ReleaseEntry", "check_log", "verify_log"]
@@ -88,12 +88,11 @@ def verify_log(config: SiloConfig, passphrase: Passphrase | None = None) -> LogR
         ReceiptError: the log was altered, forked or rolled back, or lacks a release that this silo has a receipt for.
         ProviderUnreachableError, ProviderIdentityError, RefusedError: the log cannot be read.
     """
-    identity = load_identity(config, passphrase)
+    identity = load_identity(config, passphrase, expired=True)
     outbox = Outbox(config)
     with outbox.locked():
         try:
-            if refresh(identity, config, passphrase):
-                identity = load_identity(config, passphrase)
+            identity = renewed(identity, config, passphrase)
             keyring = identity.keyring
             known = outbox.tree_head(keyring.log_keys)
             head, proof, entries = read_log(identity, config, 0 if known is None else known.size)

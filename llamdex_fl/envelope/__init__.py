@@ -50,6 +50,7 @@ from llamdex_fl.envelope.session import Chunk, Committed, Header, Progress, Sess
 from llamdex_fl.envelope.signing import Signature, SigningKey, VerifyKey
 from llamdex_fl.envelope.statement import Statement, guarantee_document, guarantee_from_document
 from llamdex_fl.envelope.suite import CHUNK_SIZE, SUITE, TAG_SIZE, RecipientKey, RecipientPublicKey
+from llamdex_fl.envelope.trust import changing_trust, read_trust, write_trust
 
 __all__ = [
     "CHUNK_SIZE",
@@ -89,6 +90,7 @@ __all__ = [
     "VerifyKey",
     "Wish",
     "certificate_request",
+    "changing_trust",
     "generate_tls_key",
     "guarantee_document",
     "guarantee_from_document",
@@ -106,6 +108,7 @@ __all__ = [
     "read_keyring",
     "read_log_entry",
     "read_root",
+    "read_trust",
     "renew_silo",
     "request_is_for",
     "save_recipient_key",
@@ -120,4 +123,5 @@ __all__ = [
     "verify_statement",
     "verify_successor",
     "write_atomically",
+    "write_trust",
 ]

@@ -167,17 +167,22 @@ def rotate(  # noqa: PLR0913 - each is an option
 @app.command()
 def keyring(home: Home, *, as_json: AsJson = False) -> None:
     """Show who is who now: version and expiry, the provider's keys, the silos and what was revoked."""
-    from llamdex_fl.envelope import load_keyring, load_root  # noqa: PLC0415 - keeps --help fast
+    from llamdex_fl.envelope import read_trust  # noqa: PLC0415 - keeps --help fast
     from provider_server.config import load_provider_config  # noqa: PLC0415
 
-    config, ever = load_provider_config(home), datetime.min.replace(tzinfo=UTC)
-    root = load_root(config.root, now=ever)
-    present = load_keyring(config.keyring, root, now=ever).at(datetime.now(UTC))
+    root, present = read_trust(load_provider_config(home).home, now=None)
+    present = present.at(datetime.now(UTC))
     document = {
         "version": present.version,
         "expires_at": present.expires_at.isoformat(),
         "expired": datetime.now(UTC) >= present.expires_at,
-        "root": {"version": root.version, "fingerprint": root.fingerprint(), "threshold": root.threshold},
+        "root": {
+            "version": root.version,
+            "fingerprint": root.fingerprint(),
+            "threshold": root.threshold,
+            "expires_at": root.expires_at.isoformat(),
+            "expired": datetime.now(UTC) >= root.expires_at,
+        },
         "signing": [key.keyid for key in (present.provider.key, *present.provider.former)],
         "recipient": [key.keyid for key in present.provider.recipients],
         "tls": list(present.provider.spki),
