@@ -200,7 +200,7 @@ class Desk:
 
     def review(self) -> None:
         """Let releases out of quarantine that pass the behaviour checks."""
-        review(self._registry, self.config.limits)
+        review(self._registry, self.config.limits, self.current_keyring())
 
     def _accept(self, upload: UploadRecord) -> None:
         signed, keyring = upload.statement, self.current_keyring()

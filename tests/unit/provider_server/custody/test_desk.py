@@ -230,3 +230,28 @@ def test_quarantine(bench: Bench):
         bench.registry.load_release(record.release_id)
     with pytest.raises(Exception, match="no release"):
         bench.registry.load_release("00" * 32)
+
+
+def test_what_a_revoked_silo_sent_judges_nobody(bench: Bench):
+    bench.add_silos("c", "d", "e")
+
+    def arrives(silo: str, seed: int) -> str:
+        sealed = bench.seal(desk, silo, seed=seed)
+        bench.send(desk, sealed, silo)
+        bench.commit(desk, sealed, silo)
+        desk.review()
+        return {record.silo: record.status for record in bench.registry.releases()}[silo]
+
+    desk = bench.desk()
+    for seed, silo in enumerate(("c", "d", "e")):
+        assert arrives(silo, seed) == "active"
+    # So strict that random weights never agree; but fewer than three others judge nobody.
+    with (bench.home / "provider.toml").open("a") as file:
+        file.write("\n[limits]\nagreement = 0.99\n")
+    desk = bench.desk()
+    assert arrives("a", 5) == "quarantined"
+    assert arrives("b", 6) == "quarantined"
+    revoke(bench.home, "c")
+    desk.review()
+    # Two others are left, who judge nobody.
+    assert [record.silo for record in bench.registry.releases(status="active")] == ["c", "d", "e", "a"]
