@@ -93,7 +93,7 @@ def upload(
     outbox = Outbox(config)
     identity = load_identity(config, passphrase, expired=True)
     with outbox.locked():
-        before = outbox.receipt(offer.challenge, identity.keyring.log_keys)
+        before = outbox.receipt(offer.challenge, identity.keyring.known_log_keys)
         if before is None:
             outbox.put(release, offer)
         elif before.artefact_digest != weights.digest(weights.encode(release.tensors)):
@@ -129,7 +129,7 @@ def stored_receipt(config: SiloConfig, challenge: str, *, passphrase: Passphrase
     Raises:
         ReceiptError: the file is damaged.
     """
-    return Outbox(config).receipt(challenge, load_identity(config, passphrase, expired=True).keyring.log_keys)
+    return Outbox(config).receipt(challenge, load_identity(config, passphrase, expired=True).keyring.known_log_keys)
 
 
 def _deliver(  # noqa: PLR0913, PLR0917 - what upload and resume share
@@ -140,7 +140,7 @@ def _deliver(  # noqa: PLR0913, PLR0917 - what upload and resume share
     deadline_s: float,
     passphrase: Passphrase | None,
 ) -> Receipt | None:
-    receipt = outbox.receipt(challenge, identity.keyring.log_keys)
+    receipt = outbox.receipt(challenge, identity.keyring.known_log_keys)
     if receipt is not None:
         return receipt
     order = outbox.get(challenge)
@@ -247,7 +247,7 @@ class _Delivery:
         return committed.receipt
 
     def _known(self) -> TreeHead | None:
-        return self.outbox.tree_head(self.identity.keyring.log_keys)
+        return self.outbox.tree_head(self.identity.keyring.known_log_keys)
 
     def _remember(self, head: TreeHead, proof: tuple[bytes, ...]) -> None:
         known = self._known()
