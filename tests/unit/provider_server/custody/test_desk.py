@@ -255,3 +255,13 @@ def test_what_a_revoked_silo_sent_judges_nobody(bench: Bench):
     desk.review()
     # Two others are left, who judge nobody.
     assert [record.silo for record in bench.registry.releases(status="active")] == ["c", "d", "e", "a"]
+
+
+def test_sizes_on_the_line_do_not_depend_on_the_weights(bench: Bench):
+    desk = bench.desk()
+    offers = [bench.offer(), bench.offer()]
+    seals = [bench.seal(desk, offer=offer, seed=seed) for seed, offer in enumerate(offers)]
+    assert seals[0].statement.artefact_digest != seals[1].statement.artefact_digest
+    sizes = [[sealed.path.stat().st_size, *(len(chunk.ciphertext) for chunk in sealed.chunks(0))] for sealed in seals]
+    assert sizes[0] == sizes[1]
+    assert sum(sizes[0][1:]) - seals[0].statement.plaintext_length == 16 * 3
