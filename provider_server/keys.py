@@ -15,7 +15,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from llamdex_fl.envelope import (
     load_signing_key,
     load_tls_key,
     read_trust,
+    require_certificate,
     tls_key_pem,
 )
 from llamdex_fl.envelope.root import distrusted
@@ -138,14 +139,20 @@ class ProviderKeys:
         return recipient
 
     def tls_pair(self) -> tuple[bytes, bytes]:
-        """The TLS key (PEM, in memory only) and certificate that are shown now; read again when they change."""
+        """The TLS key (PEM, in memory only) and certificate that are shown now; read again when they change.
+
+        Raises:
+            CertificateError: the certificate is damaged or expired, or not this key's.
+            ConfigError: one of the two is missing, or the key is not usable.
+        """
         with self._lock:
             pair = shown_pair(self._directory, "tls")
             status = pair.certificate.stat()
             stamp = (pair.number, status.st_ino, status.st_mtime_ns, status.st_size)
             if stamp != self._tls_stamp:
-                self._tls = tls_key_pem(load_tls_key(pair.key, self._passphrase)), pair.certificate.read_bytes()
-                self._tls_stamp = stamp
+                key, certificate = load_tls_key(pair.key, self._passphrase), pair.certificate.read_bytes()
+                require_certificate(certificate, where=str(pair.certificate), now=datetime.now(UTC), key=key)
+                self._tls, self._tls_stamp = (tls_key_pem(key), certificate), stamp
             return self._tls
 
 

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import Callable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from llamdex_fl.envelope import Passphrase
-from llamdex_fl.errors import LlamdexError, PortInUseError
+from llamdex_fl.errors import CertificateError, LlamdexError, PortInUseError
 from llamdex_fl.wire.convert import MAX_MESSAGE_BYTES
 from provider_server.config import Limits, ProviderConfig
 from provider_server.desk import Checks, Desk
@@ -45,6 +46,7 @@ def serve(
 
     Raises:
         PortInUseError: another process holds the address.
+        CertificateError: the TLS certificate is damaged or expired, or not its key's.
         ConfigError, KeyringError: the provider's home is not complete.
     """
     with Registry(config.registry) as registry:
@@ -105,6 +107,14 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
         port = server.add_secure_port(address, credentials)
     except RuntimeError:
         port = 0
+    if not port and _is_free(address):
+        # gRPC says the same of an address that is taken and of credentials that it does not take.
+        raise CertificateError(
+            "TLS does not take the provider's certificate, its key, or the consortium's CA.",
+            expected="a P-256 certificate with its key, and a CA",
+            got="others",
+            next_step="restore keys and keyring from a backup, or rotate the TLS key: llamdex-provider rotate HOME tls",
+        )
     if not port:
         raise PortInUseError(
             f"The upload service cannot listen on {address}.",
@@ -113,6 +123,20 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
             next_step="stop the other process, or change address in provider.toml",
         )
     return int(port)
+
+
+def _is_free(address: str) -> bool:
+    host, port = address.rsplit(":", 1)
+    try:
+        family, kind, protocol, _, name = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(name)
+    except OSError:
+        return False
+    return True
 
 
 def server_options(limits: Limits) -> list[tuple[str, int]]:

@@ -13,6 +13,7 @@ from llamdex_fl.envelope.certificates import (
     provider_name,
     renew_silo,
     request_is_for,
+    require_certificate,
     silo_uri,
     spki_digest,
 )
@@ -111,6 +112,7 @@ __all__ = [
     "read_trust",
     "renew_silo",
     "request_is_for",
+    "require_certificate",
     "save_recipient_key",
     "save_signing_key",
     "save_tls_key",
