@@ -8,8 +8,9 @@ recipient    new key first in the keyring; the old one      -                   
 signing      new key signs; receipts of the old one verify  -                          the old private key is removed
 tls          new key and certificate, announced in the      shown from the next        the old one is removed from
              keyring                                        connection on              keyring and disk, and revoked
-ca           new CA, trusted beside the old one             signs; every certificate   the old one is trusted no more
-                                                            is made again
+ca           new CA, trusted beside the old one             signs; every certificate   the old one is trusted no more;
+                                                            is made again              refused while a silo still shows
+                                                                                       a certificate of it
 root         new root, signed by the old one; it signs the  -                          the old private keys are
              keyring                                                                   removed from HOME/root
 ===========  =============================================  =========================  ===============================
@@ -19,18 +20,22 @@ A running provider takes each step by itself. Interrupted, each step may be give
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from llamdex_fl.envelope import (
     EnrolmentReply,
     Keyring,
     Passphrase,
     RecipientKey,
+    RefusedError,
     Root,
     SigningKey,
+    ca_digests,
     generate_tls_key,
     is_encrypted,
     issue_ca,
@@ -45,6 +50,7 @@ from llamdex_fl.envelope import (
     spki_digest,
     write_atomically,
 )
+from llamdex_fl.envelope.canonical import timestamp
 from llamdex_fl.errors import InputError
 from provider_server.keyring_writer import KeyringWriter, changing
 from provider_server.keys import key_files, load_ca, shown_pair
@@ -143,28 +149,42 @@ def use(home: Path, what: Rotated, *, root_keys: Path | None = None, passphrase:
         if not announced:
             raise _refused(f"a new {what} key that was announced", f"give first: llamdex-provider rotate HOME {what}")
         (number, path), *_ = reversed(announced.items())
-        path.rename(config.keys / f"{what}-{number}-certificate.pem")
         if what == "ca":
-            _reissue(writer)
+            # Before the CA is the one that signs: interrupted, the same command does it again.
+            _reissue(writer, (path.read_bytes(), load_tls_key(key_files(config.keys, "ca")[number], passphrase)))
+        path.rename(config.keys / f"{what}-{number}-certificate.pem")
         # Signed again, so that silos notice that there is something to fetch.
         writer.publish(_next(writer))
         return writer.keyring
 
 
 def retire(
-    home: Path, what: Rotated, *, root_keys: Path | None = None, passphrase: Passphrase | None = None
+    home: Path,
+    what: Rotated,
+    *,
+    root_keys: Path | None = None,
+    passphrase: Passphrase | None = None,
+    force: bool = False,
 ) -> Keyring:
     """End the keys before the present one; see the module's table.
+
+    Args:
+        home: the provider's directory.
+        what: which key.
+        root_keys: the directory of the root's private keys, if it was moved away from ``HOME/root``.
+        passphrase: of the private keys.
+        force: retire a CA even if silos have not shown a certificate of the new one; they then need their reply by
+            file.
 
     Raises:
         InputError: there are none, they are still needed, or ``use`` was not given yet.
     """
     with changing(home, root_keys=root_keys, passphrase=passphrase) as writer:
-        steps = {
+        steps: dict[str, Callable[[KeyringWriter], list[Path]]] = {
             "recipient": _end_recipients,
             "signing": _end_signing,
             "tls": _end_tls,
-            "ca": _end_cas,
+            "ca": partial(_end_cas, force=force),
             "root": _end_roots,
         }
         ended = steps[what](writer)
@@ -273,13 +293,39 @@ def _end_tls(writer: KeyringWriter) -> list[Path]:
     return _older_files(writer, "tls", shown.number)
 
 
-def _end_cas(writer: KeyringWriter) -> list[Path]:
+def _end_cas(writer: KeyringWriter, *, force: bool) -> list[Path]:
     _require_finished(writer, "ca")
     shown = shown_pair(writer.config.keys, "ca")
     certificate = shown.certificate.read_text(encoding="ascii")
     if writer.keyring.ca != certificate:
+        behind = [] if force else _behind(writer, *ca_digests(certificate.encode()))
+        if behind:
+            raise InputError(
+                f"{len(behind)} of the silos have not shown a certificate of the new CA: they would be locked out.",
+                expected="every silo that is not revoked was seen with a certificate of the new CA",
+                got="; ".join(behind),
+                next_step="at each of them: llamdex-silo update HOME. Or give --force: what they lack is then brought "
+                "by file, HOME/replies/SILO.json",
+            )
         _publish(writer, replace(writer.keyring, ca=certificate))
     return _older_files(writer, "ca", shown.number)
+
+
+def _behind(writer: KeyringWriter, present: str) -> list[str]:
+    """Silos whose certificate is not known to be of the present CA, and what is known."""
+    seen = {}
+    if writer.config.registry.exists():
+        with Registry(writer.config.registry) as registry:
+            seen = registry.sightings.all()
+    behind = []
+    for silo in sorted(writer.keyring.silos):
+        with suppress(RefusedError):
+            writer.keyring.member(silo)
+            if silo not in seen:
+                behind.append(f"{silo} (never seen)")
+            elif seen[silo].ca != present:
+                behind.append(f"{silo} (seen with one of an older CA since {timestamp(seen[silo].since)})")
+    return behind
 
 
 def _end_roots(writer: KeyringWriter) -> list[Path]:
@@ -291,9 +337,9 @@ def _end_roots(writer: KeyringWriter) -> list[Path]:
     ]
 
 
-def _reissue(writer: KeyringWriter) -> None:
-    """Make every certificate again with the CA that signs now, for the same keys: no pinned digest changes."""
-    config, ca = writer.config, load_ca(writer.config, writer.passphrase)
+def _reissue(writer: KeyringWriter, ca: tuple[bytes, Any]) -> None:
+    """Make every certificate again with a CA, for the same keys: no pinned digest changes."""
+    config = writer.config
     for suffix in ("-certificate", "-announced"):
         for number, path in key_files(config.keys, "tls", suffix).items():
             public = load_tls_key(key_files(config.keys, "tls")[number], writer.passphrase).public_key()

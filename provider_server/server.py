@@ -10,12 +10,13 @@ from collections.abc import Callable
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from llamdex_fl.envelope import Passphrase
+from llamdex_fl.envelope import Passphrase, issuing_ca
 from llamdex_fl.errors import CertificateError, LlamdexError, PortInUseError
 from llamdex_fl.wire.convert import MAX_MESSAGE_BYTES
 from provider_server.config import Limits, ProviderConfig
 from provider_server.desk import Checks, Desk
 from provider_server.guard import Guard
+from provider_server.keyring_writer import moment
 from provider_server.keys import load_provider_keys
 from provider_server.registry import Registry
 from provider_server.services import UploadService, add_to_server
@@ -53,13 +54,19 @@ def serve(
         keys = load_provider_keys(config, passphrase)
         desk = Desk(config, registry, keys, checks)
         desk.review()
-        asyncio.run(_run(desk, ready))
+
+        def saw(silo: str, certificate: bytes) -> None:
+            # Known when a CA is to be retired: who would be locked out.
+            ca = issuing_ca(certificate, desk.current_keyring().ca.encode())
+            registry.sightings.note(silo, ca, moment())
+
+        asyncio.run(_run(desk, ready, saw))
 
 
-async def _run(desk: Desk, ready: Callable[[str], None]) -> None:
+async def _run(desk: Desk, ready: Callable[[str], None], saw: Callable[[str, bytes], None]) -> None:
     config = desk.config
     server = grpc.aio.server(
-        interceptors=[Guard(desk.current_keyring, config.limits)],
+        interceptors=[Guard(desk.current_keyring, config.limits, saw)],
         options=server_options(config.limits),
         # The guard counts, and tells who is refused to come again; this bounds what reaches the guard.
         maximum_concurrent_rpcs=_CALLS_AT_THE_GUARD * config.limits.rpcs,

@@ -6,10 +6,12 @@ docs/envelope.md.
 """
 
 from llamdex_fl.envelope.certificates import (
+    ca_digests,
     certificate_request,
     issue_ca,
     issue_provider,
     issue_silo,
+    issuing_ca,
     provider_name,
     renew_silo,
     request_is_for,
@@ -90,6 +92,7 @@ __all__ = [
     "TreeHead",
     "VerifyKey",
     "Wish",
+    "ca_digests",
     "certificate_request",
     "changing_trust",
     "generate_tls_key",
@@ -99,6 +102,7 @@ __all__ = [
     "issue_ca",
     "issue_provider",
     "issue_silo",
+    "issuing_ca",
     "load_keyring",
     "load_recipient_key",
     "load_root",

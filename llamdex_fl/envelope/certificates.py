@@ -19,10 +19,12 @@ from llamdex_fl.envelope.refusal import Answer, RefusedError
 from llamdex_fl.errors import CertificateError
 
 __all__ = [
+    "ca_digests",
     "certificate_request",
     "issue_ca",
     "issue_provider",
     "issue_silo",
+    "issuing_ca",
     "provider_name",
     "renew_silo",
     "request_is_for",
@@ -150,6 +152,38 @@ def spki_digest(certificate: bytes) -> str:
             next_step="enrol again",
         ) from None
     return hashlib.sha256(spki).hexdigest()
+
+
+def ca_digests(authorities: bytes) -> list[str]:
+    """Hex SHA-256 of each CA's certificate (DER), in the order of the PEM text.
+
+    Raises:
+        CertificateError: one of them is damaged.
+    """
+    return [one.fingerprint(SHA256()).hex() for one in _authorities(authorities)]
+
+
+def issuing_ca(certificate: bytes, authorities: bytes) -> str:
+    """Which of several CAs (PEM) signed a certificate (PEM): its digest as ``ca_digests`` gives it; empty for none.
+
+    Raises:
+        CertificateError: one of them is damaged.
+    """
+    (issued, *_) = _authorities(certificate)
+    for one in _authorities(authorities):
+        try:
+            issued.verify_directly_issued_by(one)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return one.fingerprint(SHA256()).hex()
+    return ""
+
+
+def _authorities(pem: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise _unusable("the keyring or a connection", "X.509 certificates in PEM", "something else") from None
 
 
 def require_certificate(

@@ -132,7 +132,12 @@ def update(
         keyring = take(config, read_reply_file(reply), passphrase=passphrase)
     else:
         try:
-            keyring = renewed(load_identity(config, passphrase, expired=True), config, passphrase).keyring
+            before = load_identity(config, passphrase, expired=True)
+            identity = renewed(before, config, passphrase)
+            if identity is not before:
+                # With what was taken: it works, and the provider has seen it.
+                identity = renewed(identity, config, passphrase)
+            keyring = identity.keyring
         except TransientError as error:
             raise (error.final or unreachable(config, str(error))) from error
     _say_joined(keyring, as_json=as_json)
