@@ -30,7 +30,7 @@ from llamdex_fl.envelope.root import read_signed_file
 from llamdex_fl.errors import ConfigError, KeyringError
 from provider_server.config import ProviderConfig, load_provider_config
 
-__all__ = ["KEYRING_LIFETIME", "KeyringWriter", "changing", "moment", "read_reply", "root_chain", "root_expired"]
+__all__ = ["KEYRING_LIFETIME", "KeyringWriter", "changing", "moment", "read_reply", "require_unexpired", "root_chain"]
 
 KEYRING_LIFETIME = timedelta(days=397)
 
@@ -120,8 +120,8 @@ def changing(
     with changing_trust(config.home):
         # An expired keyring may be renewed: whoever has the root's keys decides.
         root, keyring = read_trust(config.home, now=None)
-        if now >= root.expires_at and not expired_root:
-            raise root_expired(root)
+        if not expired_root:
+            require_unexpired(root, None, now)
         yield KeyringWriter(
             config=config,
             now=now,
@@ -132,14 +132,21 @@ def changing(
         )
 
 
-def root_expired(root: Root) -> KeyringError:
-    """The error for a provider's own root whose time is over."""
-    return KeyringError(
-        "The consortium's root has expired.",
-        expected="a root that is still valid",
-        got=f"one until {timestamp(root.expires_at)}",
-        next_step="llamdex-provider rotate HOME root: the expired root's keys still sign its successor",
-    )
+def require_unexpired(root: Root, keyring: Keyring | None, now: datetime) -> None:
+    """Refuse a provider's own root or keyring whose time is over, and say what renews it; raises ``KeyringError``."""
+    renewal = {
+        "root": (root.expires_at, "llamdex-provider rotate HOME root: the expired root's keys still sign its successor")
+    }
+    if keyring is not None:
+        renewal["keyring"] = keyring.expires_at, "llamdex-provider enrol HOME, which renews the keyring"
+    for what, (expires_at, next_step) in renewal.items():
+        if now >= expires_at:
+            raise KeyringError(
+                f"The consortium's {what} has expired.",
+                expected=f"a {what} that is still valid",
+                got=f"one until {timestamp(expires_at)}",
+                next_step=next_step,
+            )
 
 
 def root_chain(config: ProviderConfig) -> tuple[SignedEnvelope, ...]:

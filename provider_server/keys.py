@@ -37,7 +37,7 @@ from llamdex_fl.envelope import (
 from llamdex_fl.envelope.root import distrusted
 from llamdex_fl.errors import ConfigError, KeyringError
 from provider_server.config import ProviderConfig
-from provider_server.keyring_writer import root_chain, root_expired
+from provider_server.keyring_writer import require_unexpired, root_chain
 
 __all__ = ["KeyringFile", "ProviderKeys", "TlsPair", "key_files", "load_ca", "load_provider_keys", "shown_pair"]
 
@@ -171,9 +171,7 @@ class KeyringFile:
         self._clock = clock
         self._stamp = self._stat()
         self._root, self._keyring = read_trust(config.home, now=None)
-        if clock() >= self._root.expires_at:
-            raise root_expired(self._root)
-        self._root, self._keyring = read_trust(config.home, now=clock())
+        require_unexpired(self._root, self._keyring, clock())
 
     @property
     def root(self) -> Root:

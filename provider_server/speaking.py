@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from llamdex_fl.envelope import Keyring, RefusedError, read_trust
 from provider_server.config import ProviderConfig
+from provider_server.keyring_writer import require_unexpired
 from provider_server.registry import Registry, ReleaseRecord
 
 __all__ = ["speaking_releases", "unrevoked"]
@@ -43,5 +44,6 @@ def speaking_releases(
     records = registry.releases(schema_digest, status="active")
     if not records:
         return []
-    _, keyring = read_trust(config.home, now=datetime.now(UTC))
+    root, keyring = read_trust(config.home, now=None)
+    require_unexpired(root, keyring, datetime.now(UTC))
     return unrevoked(records, registry, keyring)

@@ -159,6 +159,13 @@ def _expired_root(home: Path) -> datetime:
     return old.expires_at - timedelta(days=1)
 
 
+def test_an_expired_keyring_says_what_renews_it(founded: Path, tmp_path: Path):
+    home = tmp_path / "provider"
+    shutil.copytree(founded / "provider", home)
+    with pytest.raises(KeyringError, match="enrol HOME"):
+        KeyringFile(load_provider_config(home), lambda: moment() + timedelta(days=398))
+
+
 @pytest.fixture
 def neglected(make_consortium: Callable[..., Consortium], monkeypatch: pytest.MonkeyPatch) -> Consortium:
     """A consortium whose root has expired; its silo a joined while it was good."""
