@@ -9,7 +9,7 @@ export TRANSFORMERS_OFFLINE := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: demo review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel fuzz mutation vectors
+.PHONY: demo seeds review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel fuzz mutation vectors
 
 setup: $(READY)
 
@@ -23,6 +23,10 @@ $(READY): pyproject.toml constraints.txt requirements-assets.txt
 
 demo: $(READY)
 	$(BIN)/llamdex-sim demo
+
+# After the demo: its LLM asked about every held-out patient of three seeds (ten minutes).
+seeds: $(READY)
+	$(BIN)/llamdex-sim seeds --seeds 0 1 2 --provider out/demo/provider
 
 # Every hostile case, bit flips, a capture, vectors and bandit; writes out/review/report.html and report.json.
 review: $(READY)

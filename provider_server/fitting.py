@@ -33,6 +33,7 @@ __all__ = [
     "fit_injector",
     "fit_reader",
     "open_assembly",
+    "open_connectors",
     "provider_schemas",
 ]
 
@@ -233,13 +234,25 @@ def open_assembly(config: ProviderConfig, base: BaseLLM | None = None, *, fixed:
         ArtefactError: the connectors are missing or for another base LLM.
         KeyringError: there are experts, and the provider's keyring is missing or has expired.
     """
+    assembly = ProviderAssembly(config, *_parts(config, base), fixed=fixed)
+    assembly.seat_accepted()
+    return assembly
+
+
+def open_connectors(config: ProviderConfig, base: BaseLLM | None = None) -> AssembledLlamdex:
+    """The base LLM and the provider's connectors, no expert behind them yet.
+
+    Raises:
+        ArtefactError: the connectors are missing or for another base LLM.
+    """
+    return AssembledLlamdex(*_parts(config, base))
+
+
+def _parts(config: ProviderConfig, base: BaseLLM | None) -> tuple[BaseLLM, Reader, Injector]:
     # First what takes a moment to find missing, then the LLM, which takes seconds to load.
     reader = Reader.load(config.connectors)
     base = base or load_base_llm(config.base_llm)
-    injector = Injector.load(config.connectors, base_digest=base.digest)
-    assembly = ProviderAssembly(config, base, reader, injector, fixed=fixed)
-    assembly.seat_accepted()
-    return assembly
+    return base, reader, Injector.load(config.connectors, base_digest=base.digest)
 
 
 class _Saved(Protocol):

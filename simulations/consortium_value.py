@@ -1,4 +1,4 @@
-"""What a consortium is worth: each silo's expert alone, all experts assembled, and the pooled table.
+"""What a consortium is worth: each silo's expert alone, all experts assembled, the pooled table, and the LLM's word.
 
 The real path of a silo is taken, from the CSV file to the release: strict reading, policy, ledger, Opacus, PLD.
 Only the noise comes from a seed, so that the figures can be made again. A seed fixes the held-out records and the
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from llamdex_fl.assembly import AssembledLlamdex, Seat, evaluate
 from llamdex_fl.experts import THERMOMETER_LINEAR, Expert, combine, one_against_rest
 from llamdex_fl.privacy import Budget, Guarantee, Ledger
 from llamdex_fl.release import Offer, Release
@@ -20,10 +21,19 @@ from llamdex_fl.schema import Schema, load_library_schema
 from silo_client.data import read_records
 from silo_client.policy import DEFAULT_PURPOSE, Policy, authorise
 from silo_client.training import train
-from simulations.datasets import LabelledRecord, load_heart, split, synthetic_silos, titanic_silos, write_silo_csv
+from simulations.datasets import (
+    LabelledRecord,
+    Split,
+    load_heart,
+    split,
+    synthetic_silos,
+    titanic_silos,
+    write_silo_csv,
+)
+from simulations.evaluation import held_out_questions
 from simulations.seeded_noise import SeededNoise
 
-__all__ = ["DOMAINS", "Domain", "Figures", "SeedResult", "run_seed"]
+__all__ = ["DOMAINS", "Domain", "Figures", "FiguresOfLLM", "SeedResult", "run_seed"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +62,24 @@ class Figures:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FiguresOfLLM(Figures):
+    """What the assembled LLM says to questions about the held-out records, in held-out wordings.
+
+    Attributes:
+        expert_accuracy, expert_auc: of the same experts on the true features of the same questions.
+        reader_exact_match: share of the features that were read as they are.
+        sentence_rate: share of the answers that are an outcome's whole sentence.
+        questions: how many were asked.
+    """
+
+    expert_accuracy: float
+    expert_auc: float
+    reader_exact_match: float
+    sentence_rate: float
+    questions: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SeedResult:
     """One seed's figures.
 
@@ -61,6 +89,7 @@ class SeedResult:
         assembled_unknown: all experts, the asker's silo unknown.
         pooled: one expert trained on all silos' records, under the same guarantee.
         majority_rate: share of the commonest class.
+        llm: what the LLM says with all experts behind it, the asker's silo known; None where no LLM was asked.
     """
 
     seed: int
@@ -70,9 +99,12 @@ class SeedResult:
     assembled_unknown: Figures
     pooled: Figures
     majority_rate: float
+    llm: FiguresOfLLM | None = None
 
 
-def run_seed(domain: str, seed: int, *, epsilon: float = 1.0, delta: float = 1e-4) -> SeedResult:
+def run_seed(
+    domain: str, seed: int, *, epsilon: float = 1.0, delta: float = 1e-4, assembly: AssembledLlamdex | None = None
+) -> SeedResult:
     """Train and score a whole consortium.
 
     Args:
@@ -80,9 +112,11 @@ def run_seed(domain: str, seed: int, *, epsilon: float = 1.0, delta: float = 1e-
         seed: fixes the held-out records and the noise.
         epsilon: what each silo's release may cost.
         delta: of each guarantee.
+        assembly: asked about every held-out record, the experts in its seats; None asks no LLM.
 
     Raises:
         ArtefactError: the data is not there.
+        InputError: the assembly's connectors do not know the domain's schema.
     """
     schema = load_library_schema(DOMAINS[domain].schema)
     splits = {silo: split(records, seed) for silo, records in DOMAINS[domain].silos(seed).items()}
@@ -108,6 +142,30 @@ def run_seed(domain: str, seed: int, *, epsilon: float = 1.0, delta: float = 1e-
         assembled_unknown=_figures(combine(experts, guarantees, records), labels_n),
         pooled=_figures(Expert.from_tensors(schema, pooled.tensors).predict_proba(records), labels_n),
         majority_rate=float(np.bincount(labels_n).max() / len(labels_n)),
+        llm=_ask(assembly, schema, splits, dict(zip(splits, zip(experts, guarantees, strict=True), strict=True)), seed)
+        if assembly is not None
+        else None,
+    )
+
+
+def _ask(
+    assembly: AssembledLlamdex,
+    schema: Schema,
+    splits: Mapping[str, Split],
+    seats: Mapping[str, tuple[Expert, Guarantee]],
+    seed: int,
+) -> FiguresOfLLM:
+    for silo, (expert, guarantee) in seats.items():
+        assembly.seat(schema.name, Seat(silo, expert, guarantee))
+    found = evaluate(assembly, held_out_questions(schema, splits, seed), timed=0, base_asked=0)
+    return FiguresOfLLM(
+        accuracy=found["answer_accuracy"],
+        auc=found["answer_auc"],
+        expert_accuracy=found["expert_accuracy_true_features"],
+        expert_auc=found["expert_auc_true_features"],
+        reader_exact_match=found["reader"]["exact_match"],
+        sentence_rate=found["answer_sentence_rate"],
+        questions=found["questions"],
     )
 
 

@@ -45,6 +45,7 @@ class Answer:
         expert_probabilities: by answer word, what the combined experts said; empty without a route.
         silos: whose experts spoke.
         facts: what was read in the question, None where it does not say.
+        asked_again: whether the LLM was asked twice, because its first words stated no outcome.
     """
 
     text: str
@@ -53,6 +54,7 @@ class Answer:
     expert_probabilities: Mapping[str, float]
     silos: tuple[str, ...]
     facts: Mapping[str, Value]
+    asked_again: bool = False
 
 
 class AssembledLlamdex:
@@ -197,6 +199,7 @@ class AssembledLlamdex:
                 expert_probabilities=dict(zip(words, probability_N.tolist(), strict=True)),
                 silos=tuple(seat.silo for seat in self.seats(schema)),
                 facts=readings[row].features,
+                asked_again=said.asked_again,
             )
         return [answers[row] for row in range(len(questions))]
 

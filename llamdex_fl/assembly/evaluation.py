@@ -11,8 +11,8 @@ import numpy as np
 from llamdex_fl.assembly.asked import AskedQuestion
 from llamdex_fl.assembly.assembled import Answer, AssembledLlamdex
 from llamdex_fl.assembly.base_alone import answer_alone, evaluate_base, said_answer
-from llamdex_fl.connectors.reader import Reading
 from llamdex_fl.experts import one_against_rest
+from llamdex_fl.schema import Value
 
 __all__ = ["evaluate"]
 
@@ -26,16 +26,21 @@ _TIMED_TOKENS = 16
 class _Row:
     """One question asked.
 
-    ``whole`` tells whether the text is an outcome's whole sentence. ``chances`` (by label) come from the LLM's first
-    token, empty where the question was not routed; ``expert_chances`` from the experts on the true features; ``gap`` is
-    the largest distance between what the LLM and what the experts say on the features that were read.
+    ``route`` is the schema that it was routed to, ``facts`` what is read in it for its own schema. ``whole`` tells
+    whether the text is an outcome's whole sentence, ``again`` whether it took a second time of asking. ``chances`` (by
+    label) come from the LLM's first token, empty where the question was not routed; ``expert_chances`` from the experts
+    on the true features; ``gap`` is the largest distance between what the LLM and what the experts say on the features
+    that were read.
     """
 
     schema: str
     label: str
+    route: str | None
+    facts: Mapping[str, Value]
     text: str
     said: str | None
     whole: bool
+    again: bool
     expert_read: str | None
     chances: Mapping[str, float]
     expert_chances: Mapping[str, float]
@@ -63,11 +68,6 @@ def evaluate(
         base_asked: how many are put to the base LLM alone too; None puts all.
         on_question: told (done, in all) after each question.
     """
-    readings = [
-        reading
-        for start in range(0, len(questions), _BATCH)
-        for reading in assembly.read([asked.question for asked in questions[start : start + _BATCH]])
-    ]
     domain = [asked for asked in questions if asked.schema in assembly.schemas]
     rows: dict[int, _Row] = {}
     # Questions of like length together: little padding.
@@ -82,36 +82,43 @@ def evaluate(
             rows[place] = _row(assembly, asked, answer)
         if on_question is not None:
             on_question(len(rows), len(domain))
-    report = _report(assembly, questions, readings, domain, [rows[place] for place in range(len(domain))])
+    report = _report(assembly, questions, domain, [rows[place] for place in range(len(domain))])
     return report | _base_report(assembly, domain[:base_asked]) | {"latency": _latency(assembly, domain[:timed])}
 
 
 def _report(
     assembly: AssembledLlamdex,
     questions: Sequence[AskedQuestion],
-    readings: Sequence[Reading],
     domain: Sequence[AskedQuestion],
     rows: Sequence[_Row],
 ) -> dict[str, Any]:
     """What was read and said; ``domain`` are the questions that an expert answers, ``rows`` what became of them."""
-    routed = [asked.schema == reading.schema for asked, reading in zip(questions, readings, strict=True)]
-    ordinary = [reading.schema for asked, reading in zip(questions, readings, strict=True) if asked.schema is None]
-    domain_routed = [right for asked, right in zip(questions, routed, strict=True) if asked.schema is not None]
+    others = [asked for asked in questions if asked.schema not in assembly.schemas]
+    other_routes = [
+        reading.schema
+        for start in range(0, len(others), _BATCH)
+        for reading in assembly.read([asked.question for asked in others[start : start + _BATCH]])
+    ]
+    ordinary = [route for asked, route in zip(others, other_routes, strict=True) if asked.schema is None]
+    domain_routed = [row.route == row.schema for row in rows]
+    # A question of a schema without an expert is to be left to the base LLM, and counts as one that was not reached.
+    unserved = [False for asked in others if asked.schema is not None]
     return {
         "questions": len(questions),
-        "reader": _reader_report(assembly, domain),
+        "reader": _reader_report(domain, rows),
         "answer_accuracy": _mean([row.said == row.label for row in rows]),
         "expert_accuracy_true_features": _mean([row.expert_true == row.label for row in rows]),
         "expert_accuracy_read_features": _mean([row.expert_read == row.label for row in rows]),
         "answer_sentence_rate": _mean([row.whole for row in rows]),
+        "asked_again_rate": _mean([row.again for row in rows]),
         "answer_auc": _auc(assembly, rows, lambda row: row.chances),
         "expert_auc_true_features": _auc(assembly, rows, lambda row: row.expert_chances),
         "calibration_error": _calibration_error(rows),
         "injection_gap": _mean([row.gap for row in rows if row.gap is not None]),
         "routing": {
-            "accuracy": _mean(routed),
-            "correct_rate": _mean(domain_routed),
-            "false_route_rate": _mean([schema is not None for schema in ordinary]),
+            "accuracy": _mean([*domain_routed, *unserved, *(route is None for route in ordinary)]),
+            "correct_rate": _mean([*domain_routed, *unserved]),
+            "false_route_rate": _mean([route is not None for route in ordinary]),
         },
         "answers": [
             {
@@ -134,14 +141,18 @@ def _row(assembly: AssembledLlamdex, asked: AskedQuestion, answer: Answer) -> _R
     target = schema.target
     true_N = assembly.consult(schema.name, [asked.features], asker=asked.asker)[0].tolist()
     routed = answer.schema == schema.name
+    facts = answer.facts if routed else assembly.reader.read([asked.question], schema=schema.name)[0].features
     read = dict(zip(target.labels, answer.expert_probabilities.values(), strict=True)) if routed else {}
     chances = dict(zip(target.labels, answer.probabilities.values(), strict=True)) if routed else {}
     return _Row(
         schema=schema.name,
         label=asked.label,
+        route=answer.schema,
+        facts=facts,
         text=answer.text,
         said=said_answer(answer.text, schema),
         whole=answer.text in target.sentences,
+        again=answer.asked_again,
         expert_read=max(read, key=read.__getitem__) if read else None,
         chances=chances,
         expert_chances=dict(zip(target.labels, true_N, strict=True)),
@@ -169,25 +180,19 @@ def _auc(
     return _mean(values)
 
 
-def _reader_report(assembly: AssembledLlamdex, domain: Sequence[AskedQuestion]) -> dict[str, Any]:
+def _reader_report(domain: Sequence[AskedQuestion], rows: Sequence[_Row]) -> dict[str, Any]:
     """Exact match over (question, feature) pairs, each question read for its own schema; absent is a value."""
     hits: dict[str, dict[str, list[bool]]] = {}
-    for name in sorted({asked.schema for asked in domain if asked.schema}):
-        own = [asked for asked in domain if asked.schema == name]
-        for start in range(0, len(own), _BATCH):
-            part = own[start : start + _BATCH]
-            for asked, reading in zip(
-                part, assembly.reader.read([asked.question for asked in part], schema=name), strict=True
-            ):
-                for feature, value in asked.features.items():
-                    hits.setdefault(name, {}).setdefault(feature, []).append(reading.features[feature] == value)
+    for asked, row in zip(domain, rows, strict=True):
+        for feature, value in asked.features.items():
+            hits.setdefault(row.schema, {}).setdefault(feature, []).append(row.facts[feature] == value)
     every = [hit for features in hits.values() for values in features.values() for hit in values]
     several = len(hits) > 1
     return {
         "exact_match": _mean(every),
         "per_feature": {
             f"{name}.{feature}" if several else feature: _mean(values)
-            for name, features in hits.items()
+            for name, features in sorted(hits.items())
             for feature, values in features.items()
         },
     }

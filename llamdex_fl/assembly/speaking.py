@@ -4,10 +4,13 @@ Some questions lean the LLM towards an outcome whatever is injected. The lean is
 log-odds at the first token of its answer, and what is injected is corrected by it: a pass through the few tokens after
 the question, whose keys and values are kept. The LLM's full vocabulary stays open, nothing is masked or restricted.
 
+So it may also say what is no outcome, or one with the words of another. Then it is asked once more, with the outcome
+that it found likeliest marked as sure; the odds stay those of the first time.
+
 Shape suffixes: B questions, L tokens of a whole prompt, N outcomes, K injected tokens (as many as outcomes), D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,12 +46,14 @@ class Spoken:
             vocabulary at the first token.
         mass: what the outcomes' first tokens have together in that distribution.
         injected: the probabilities that were injected so that it said these.
+        asked_again: whether the text is a second one, because the first did not state an outcome.
     """
 
     text: str
     probabilities: list[float]
     mass: float
     injected: list[float]
+    asked_again: bool = False
 
 
 class Speaker:
@@ -77,22 +82,38 @@ class Speaker:
             return []
         prompts = _Prompts(self, injections)
         given, cache = self._settled(prompts)
+        lengths = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}
+        words, first_BV = self._generated(prompts, given, cache, lengths)
+        said = [said_N.exp() for said_N in prompts.said(first_BV)]
+        astray = [row for row, one in enumerate(injections) if not words[row].state_one_of(one.schema.target.sentences)]
+        if astray:
+            again = _Prompts(self, [injections[row] for row in astray])
+            sure = [_sure(said[row]) for row in astray]
+            for row, own in zip(astray, self._generated(again, sure, again.opened(), lengths)[0], strict=True):
+                words[row] = own
+        return [
+            Spoken(
+                own.text, (said_N / said_N.sum()).tolist(), float(said_N.sum()), given_N.exp().tolist(), row in astray
+            )
+            for row, (own, said_N, given_N) in enumerate(zip(words, said, given, strict=True))
+        ]
+
+    def _generated(
+        self, prompts: "_Prompts", given: Sequence[Tensor], cache: DynamicCache | None, lengths: Mapping[str, int]
+    ) -> tuple[list["_Words"], Tensor]:
+        """What the LLM writes with log-probabilities injected, and its logits (B, V) at the first token."""
         output = self.base.model.generate(
             inputs_embeds=prompts.embeddings(given),
             attention_mask=prompts.mask_BL,
             past_key_values=cache,
-            max_new_tokens=max_new_tokens,
-            min_new_tokens=min_new_tokens,
             do_sample=False,
             output_logits=True,
             return_dict_in_generate=True,
+            **lengths,
         )
         texts = self.base.tokenizer.batch_decode(output.sequences, skip_special_tokens=True)
-        said = [said_N.exp() for said_N in prompts.said(output.logits[0])]
-        return [
-            Spoken(text.strip(), (said_N / said_N.sum()).tolist(), float(said_N.sum()), given_N.exp().tolist())
-            for text, said_N, given_N in zip(texts, said, given, strict=True)
-        ]
+        ended = (output.sequences == self.base.tokenizer.eos_token_id).any(dim=-1).tolist()
+        return [_Words(text.strip(), end) for text, end in zip(texts, ended, strict=True)], output.logits[0]
 
     def embeddings(self, injection: Injection, injected_N: Tensor) -> Tensor:
         """(L, D): the prompt with the tokens for ``injected_N``, as it goes into the LLM."""
@@ -128,11 +149,34 @@ class Speaker:
             now = list(zip(given, said, strict=True))
             slopes = [_slope(*pair) for pair in zip(before, now, strict=True)] if before else [1.0] * len(now)
             before = now
+            # A row that is near enough stays as it is: what is said must not depend on what else is asked with it.
             given = [
-                torch.log_softmax(own_N + (aim_N - said_N) / slope, -1)
-                for (own_N, said_N), aim_N, slope in zip(now, prompts.wanted, slopes, strict=True)
+                own_N if gap <= self.tolerance else torch.log_softmax(own_N + (aim_N - said_N) / slope, -1)
+                for (own_N, said_N), aim_N, slope, gap in zip(now, prompts.wanted, slopes, gaps, strict=True)
             ]
         return given, cache
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What the LLM wrote, and whether it came to its end or was cut off."""
+
+    text: str
+    ended: bool
+
+    def state_one_of(self, sentences: Sequence[str]) -> bool:
+        """Whether these words begin with one of the sentences, or begin one as far as they go."""
+        return any(
+            self.text.startswith(sentence) or (not self.ended and sentence.startswith(self.text))
+            for sentence in sentences
+        )
+
+
+def _sure(said_N: Tensor) -> Tensor:
+    """Log-probabilities that leave no doubt of the outcome that the LLM found likeliest."""
+    chance_N = torch.full_like(said_N, _FLOOR)
+    chance_N[said_N.argmax()] = 1.0
+    return torch.log_softmax(chance_N.log(), -1)
 
 
 def _slope(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> float:

@@ -1,6 +1,7 @@
 """``llamdex-sim seeds``: what a consortium is worth, over several seeds."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,19 +26,29 @@ def seeds(  # noqa: PLR0913 - each is an option
     ] = "heart",
     epsilon: Annotated[float, typer.Option(min=0.05, max=16.0, help="What each silo's release may cost.")] = 1.0,
     delta: Annotated[float, typer.Option(min=1e-12, max=1e-3, help="Delta of each guarantee.")] = 1e-4,
+    provider: Annotated[
+        Path | None,
+        typer.Option(
+            help="Home of a provider, out/demo/provider after the demo: ask its LLM about every held-out record too."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train each silo's expert, alone and assembled, and score all on the same held-out records.
 
-    Without --seeds: 0, 1 and 2. A seed fixes which records are held out and the noise of the simulation.
+    Without --seeds: 0, 1 and 2. A seed fixes which records are held out, the noise of the simulation, and how the
+    questions to the LLM are worded.
     """
-    from simulations.consortium_value import DOMAINS, run_seed  # noqa: PLC0415 - loads torch, and --help must not
+    from provider_server.config import load_provider_config  # noqa: PLC0415 - loads torch, and --help must not
+    from provider_server.fitting import open_connectors  # noqa: PLC0415
+    from simulations.consortium_value import DOMAINS, run_seed  # noqa: PLC0415
 
     if data not in DOMAINS:
         raise typer.BadParameter(f"expected one of {', '.join(DOMAINS)}", param_hint="--data")
+    assembly = open_connectors(load_provider_config(provider)) if provider else None
     with console.progress() as progress:
         chosen = progress.track([*(seed or []), *(more or [])] or [0, 1, 2], description="seeds")
-        results = [run_seed(data, each, epsilon=epsilon, delta=delta) for each in chosen]
+        results = [run_seed(data, each, epsilon=epsilon, delta=delta, assembly=assembly) for each in chosen]
     columns = _columns(results)
     if as_json:
         summary = {name: _mean_and_spread(values) for name, values in columns.items()}
@@ -64,6 +75,9 @@ def _columns(results: "list[SeedResult]") -> dict[str, list[tuple[float, float]]
     columns["assembled, asker known"] = [(r.assembled.accuracy, r.assembled.auc) for r in results]
     columns["assembled, asker unknown"] = [(r.assembled_unknown.accuracy, r.assembled_unknown.auc) for r in results]
     columns["pooled table"] = [(r.pooled.accuracy, r.pooled.auc) for r in results]
+    if asked := [r.llm for r in results if r.llm]:
+        columns["assembled LLM, from the question's text"] = [(own.accuracy, own.auc) for own in asked]
+        columns["the same experts on the true features"] = [(own.expert_accuracy, own.expert_auc) for own in asked]
     return columns
 
 

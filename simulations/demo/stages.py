@@ -6,7 +6,6 @@ budget, so experts that the provider has already are kept; a round that was inte
 
 import hashlib
 import json
-import random
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,9 +16,8 @@ from typing import Any
 
 import torch
 
-from llamdex_fl.assembly import AskedQuestion, AssembledLlamdex, evaluate, evaluate_base
+from llamdex_fl.assembly import AssembledLlamdex, evaluate, evaluate_base
 from llamdex_fl.base_llm.base import load_base_llm
-from llamdex_fl.connectors.questions import QuestionGenerator, load_wording
 from llamdex_fl.errors import ProcessError
 from llamdex_fl.experts import THERMOMETER_LINEAR
 from llamdex_fl.release import Offer
@@ -33,7 +31,7 @@ from silo_client.policy import DEFAULT_PURPOSE
 from simulations.datasets import Split, load_heart, load_titanic, split, write_silo_csv
 from simulations.demo.background import ReaderInBackground
 from simulations.demo.figures import Measured, figures
-from simulations.evaluation import WORDINGS
+from simulations.evaluation import held_out_questions, held_out_texts
 from simulations.local_consortium import Founded, LocalConsortium, add_silo, found_consortium
 
 __all__ = ["DemoSettings", "run_demo"]
@@ -104,7 +102,7 @@ def run_demo(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
             reports = rounds.hold((heart, titanic))
         with clock("injector"):
             _, injector_trained = fit_injector(config, base, on_progress=on_progress)
-        asked = _questions(heart, settings.seed, settings.questions)
+        asked = held_out_questions(heart.schema, heart.splits, settings.seed, settings.questions)
         with clock("base_llm_alone"):
             alone = evaluate_base(
                 base,
@@ -126,7 +124,7 @@ def run_demo(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
         )
         passengers = evaluate(
             assembly,
-            _questions(titanic, settings.seed, settings.archive_questions),
+            held_out_questions(titanic.schema, titanic.splits, settings.seed, settings.archive_questions),
             timed=0,
             base_asked=0,
             on_question=lambda done, total: on_progress("passengers' questions", done, total),
@@ -303,32 +301,7 @@ class _Rounds:
         return f"{schema}-{number}"
 
 
-def _questions(domain: _Domain, seed: int, count: int | None) -> list[AskedQuestion]:
-    """Held-out records, said in a wording that the reader was not trained on; the silos take turns."""
-    generator = QuestionGenerator(load_wording(domain.schema, WORDINGS / f"{domain.schema.name}.toml"))
-    rng = random.Random(seed)  # noqa: S311 - wording, not keys
-    by_silo = [
-        [(silo, number, record) for number, record in enumerate(own.held_out)] for silo, own in domain.splits.items()
-    ]
-    turns = [row for place in range(max(map(len, by_silo))) for rows in by_silo for row in rows[place : place + 1]]
-    asked = []
-    for silo, number, record in turns[:count]:
-        features = {feature.name: record.features.get(feature.name) for feature in domain.schema.features}
-        asked.append(
-            AskedQuestion(
-                identity=f"{silo}-{number}",
-                schema=domain.schema.name,
-                question=generator.ask(features, rng).text,
-                features=features,
-                label=domain.schema.target.labels[record.label],
-                asker=silo,
-            )
-        )
-    return asked
-
-
 def _ordinary(assembly: AssembledLlamdex) -> dict[str, Any]:
-    lines = (WORDINGS / "ordinary.txt").read_text(encoding="utf-8").splitlines()
-    texts = [line.strip() for line in lines if line.strip()]
+    texts = held_out_texts()
     routed = [text for text, reading in zip(texts, assembly.read(texts), strict=True) if reading.schema]
     return {"asked": len(texts), "false_route_rate": len(routed) / len(texts), "routed": routed}

@@ -1,8 +1,6 @@
 """Questions in wordings that no connector was trained on, written by other hands than the training wordings."""
 
-from pathlib import Path
+from simulations.evaluation.questions import held_out_questions, held_out_texts
+from simulations.evaluation.wordings import DEVELOPMENT_WORDINGS, WORDINGS
 
-__all__ = ["WORDINGS"]
-
-#: Held-out wordings: one TOML file a schema, and ``ordinary.txt``, questions that no schema answers.
-WORDINGS = Path(__file__).parent / "wording"
+__all__ = ["DEVELOPMENT_WORDINGS", "WORDINGS", "held_out_questions", "held_out_texts"]

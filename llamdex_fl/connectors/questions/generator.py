@@ -369,8 +369,12 @@ class QuestionGenerator:
         for match in rng.sample(plain, min(len(plain), rng.randint(1, 2))):
             at = match.start() + rng.randint(1, len(match.group()) - 2)
             swapped = text[at + 1] + text[at] if rng.random() < 0.6 else text[at]  # noqa: PLR2004
-            text = text[:at] + swapped + text[at + len(swapped) :] if len(swapped) == 2 else text[:at] + text[at + 1 :]  # noqa: PLR2004
-            if len(swapped) == 1:
+            lost = len(swapped) == 1
+            typed = text[:at] + text[at + 1 :] if lost else text[:at] + swapped + text[at + 2 :]
+            if len(find_numbers(typed)) != len(numbers):
+                continue  # "there" has become "three"
+            text = typed
+            if lost:
                 break  # a lost letter shifts the later matches
         return text
 

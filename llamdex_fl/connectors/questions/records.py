@@ -29,4 +29,5 @@ def _sample_value(feature: Feature, rng: random.Random) -> Value:
         whole = min(max(round(value), math.ceil(low)), math.floor(high))
         value = whole if low <= whole <= high else value
         return float(value)
-    return min(max(round(value, 1 if high - low < 200 and rng.random() < 0.8 else 2), low), high)  # noqa: PLR2004
+    rounded = round(value, 1 if high - low < 200 and rng.random() < 0.8 else 2)  # noqa: PLR2004
+    return min(max(rounded, low), high) + 0.0  # nobody says minus zero

@@ -1,6 +1,7 @@
 """The reader: from a question's text to the input of an expert, absent features known as absent."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,15 +88,14 @@ class Reader:
 
     def add_schema(self, schema: Schema) -> None:
         """Give the network the vocabulary of a schema, from its descriptions alone."""
-        described = [_described(feature) for feature in schema.features]
+        feature_text_FD = self._embed([_described(feature) for feature in schema.features])
         values = [[f"{_described(f)}: {_said(f, v)}" for v in said_values(f)] for f in schema.features]
-        widest = max(1, *(len(texts) for texts in values))
-        value_text_FVD = torch.zeros(len(values), widest, self.network.encoder.config.hidden_size)
+        value_text_FVD = torch.zeros(len(values), _width(schema), feature_text_FD.shape[1])
         for index, texts in enumerate(values):
             if texts:
-                value_text_FVD[index, : len(texts)] = self._embed(texts)
+                value_text_FVD[index, : len(texts)] = _contrasted(feature_text_FD[index], self._embed(texts))
         vocabulary = SchemaVocabulary(
-            schema, self._embed(described), value_text_FVD, self._embed([f"{schema.title}. {schema.question}"])[0]
+            schema, feature_text_FD, value_text_FVD, self._embed([f"{schema.title}. {schema.question}"])[0]
         )
         self.network.add_vocabulary(schema.name, vocabulary)
         self.schemas[schema.name] = schema
@@ -237,6 +237,18 @@ class Reader:
         reader.network.load_state_dict(load_file(folder / "reader.safetensors"))
         reader.network.eval()
         return reader
+
+
+def _contrasted(feature_D: Tensor, value_VD: Tensor) -> Tensor:
+    """(V, D): half what the feature is about, half what sets one of its values apart from the others.
+
+    As texts, "fasting sugar above 120: yes" and "...: no" are almost the same to an encoder. Learning to tell them
+    apart from there took most of the training.
+    """
+    if len(value_VD) == 1:
+        return value_VD
+    apart_VD = torch.nn.functional.normalize(value_VD - value_VD.mean(0), dim=-1) * value_VD.shape[-1] ** 0.5
+    return (feature_D + apart_VD) / math.sqrt(2)
 
 
 def _width(schema: Schema) -> int:

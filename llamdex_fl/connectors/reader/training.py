@@ -103,6 +103,7 @@ def _optimiser(reader: Reader, recipe: ReaderRecipe) -> torch.optim.Optimizer:
             {"params": outer, "lr": recipe.decoder_rate},
         ],
         weight_decay=0.01,
+        fused=True,
     )
 
 

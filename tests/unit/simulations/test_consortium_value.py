@@ -1,10 +1,19 @@
 """The figures of a consortium, by the real path, against what the assembly must reach."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from llamdex_fl.experts import auc
-from simulations.consortium_value import run_seed
+from llamdex_fl.assembly import AssembledLlamdex, Seat
+from llamdex_fl.base_llm.base import load_base_llm
+from llamdex_fl.connectors.injector import Injector
+from llamdex_fl.connectors.reader import Reader
+from llamdex_fl.experts import auc, one_against_rest
+from llamdex_fl.schema import load_library_schema
+from simulations.consortium_value import _ask, run_seed
+from simulations.datasets import Split, load_heart, split
 
 
 def test_auc_counts_pairs() -> None:
@@ -22,6 +31,34 @@ def test_one_seed_of_the_four_hospitals() -> None:
     assert result.assembled.auc > sum(alone) / 4
     assert result.assembled.accuracy >= 0.76
     assert result == run_seed("heart", 0)
+
+
+def test_the_llm_is_asked_about_every_held_out_record(
+    make_tiny_llm: Callable[[str], Path], tiny_encoder: Path, make_seat: Callable[..., Seat]
+) -> None:
+    """By an LLM that cannot speak and a reader that cannot read: what counts is what is asked and reported."""
+    schema = load_library_schema("heart")
+    base = load_base_llm(str(make_tiny_llm("llama")))
+    reader = Reader.untrained(tiny_encoder, [schema], layers=1)
+    assembly = AssembledLlamdex(base, reader, Injector(base.width, 0.2, base.digest))
+    assembly.seat("heart", make_seat(schema, "hungary", 1))
+    patients = {silo: split(records, 1) for silo, records in load_heart().items()}
+    few = {silo: Split(train=own.train, held_out=own.held_out[:2]) for silo, own in patients.items()}
+    seats = {silo: make_seat(schema, silo, number) for number, silo in enumerate(few)}
+    found = _ask(assembly, schema, few, {name: (seat.expert, seat.guarantee) for name, seat in seats.items()}, 1)
+    assert found.questions == 8
+    assert {seat.silo: seat.expert for seat in assembly.seats("heart")} == {n: s.expert for n, s in seats.items()}
+    chances_nC = np.concatenate(
+        [
+            assembly.consult("heart", [record.features], asker=silo)
+            for silo, own in few.items()
+            for record in own.held_out
+        ]
+    )
+    truth_n = np.array([record.label for own in few.values() for record in own.held_out])
+    assert found.expert_accuracy == pytest.approx((chances_nC.argmax(1) == truth_n).mean())
+    assert found.expert_auc == pytest.approx(one_against_rest(chances_nC, truth_n))
+    assert found.reader_exact_match < 0.9
 
 
 @pytest.mark.slow

@@ -21,7 +21,8 @@ from simulations.datasets import LabelledRecord, Split
 from simulations.demo import write_report
 from simulations.demo.figures import Measured, figures
 from simulations.demo.report import summary_rows
-from simulations.demo.stages import _Clock, _Domain, _ordinary, _questions
+from simulations.demo.stages import _Clock, _Domain, _ordinary
+from simulations.evaluation import held_out_questions
 
 HEART, TITANIC = load_library_schema("heart"), load_library_schema("titanic")
 
@@ -69,9 +70,9 @@ def report(assembly: AssembledLlamdex, heart: _Domain, titanic: _Domain) -> dict
         assembly=assembly,
         splits=heart.splits,
         releases={"north": release, "south": release},
-        base=evaluate_base(assembly.base, {"heart": HEART}, _questions(heart, 0, 2)),
-        patients=evaluate(assembly, _questions(heart, 0, None), timed=1, base_asked=0),
-        passengers=evaluate(assembly, _questions(titanic, 0, 2), timed=0, base_asked=0),
+        base=evaluate_base(assembly.base, {"heart": HEART}, held_out_questions(heart.schema, heart.splits, 0, 2)),
+        patients=evaluate(assembly, held_out_questions(heart.schema, heart.splits, 0), timed=1, base_asked=0),
+        passengers=evaluate(assembly, held_out_questions(titanic.schema, titanic.splits, 0, 2), timed=0, base_asked=0),
         ordinary=_ordinary(assembly),
     )
     timings = {"data_s": 0.1, "rounds_s": 20.0, "questions_s": 3.5, "total_s": 23.6}
@@ -85,7 +86,7 @@ def report(assembly: AssembledLlamdex, heart: _Domain, titanic: _Domain) -> dict
 
 
 def test_questions_are_of_held_out_records_and_the_silos_take_turns(heart: _Domain) -> None:
-    asked = _questions(heart, 0, None)
+    asked = held_out_questions(heart.schema, heart.splits, 0)
     assert [question.identity for question in asked] == [
         "north-0",
         "south-0",
@@ -104,9 +105,11 @@ def test_questions_are_of_held_out_records_and_the_silos_take_turns(heart: _Doma
 
 
 def test_a_seed_fixes_the_questions(heart: _Domain) -> None:
-    assert _questions(heart, 3, None) == _questions(heart, 3, None)
-    assert [q.question for q in _questions(heart, 3, None)] != [q.question for q in _questions(heart, 4, None)]
-    assert _questions(heart, 3, 2) == _questions(heart, 3, None)[:2]
+    asked = held_out_questions(heart.schema, heart.splits, 3)
+    assert asked == held_out_questions(heart.schema, heart.splits, 3)
+    assert asked[:2] == held_out_questions(heart.schema, heart.splits, 3, 2)
+    other = held_out_questions(heart.schema, heart.splits, 4)
+    assert [q.question for q in asked] != [q.question for q in other]
 
 
 def test_the_figures_are_those_of_the_held_out_records(

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,7 @@ from llamdex_fl.assembly.base_alone import said_answer
 from llamdex_fl.assembly.evaluation import _auc, _calibration_error, _reader_report, _Row
 from llamdex_fl.base_llm.base import load_base_llm
 from llamdex_fl.connectors.injector import Injector
-from llamdex_fl.connectors.reader import Reader, Reading
+from llamdex_fl.connectors.reader import Reader
 from llamdex_fl.errors import QuestionError
 from llamdex_fl.schema import Schema, Target, Value
 
@@ -133,13 +133,16 @@ def test_the_longer_answer_wins_where_one_holds_the_other(toy_schema: Schema, te
     assert said_answer(text, schema) == label
 
 
-def _row(label: str, said: str | None, chances: Mapping[str, float]) -> _Row:
+def _row(label: str, said: str | None, chances: Mapping[str, float], facts: Mapping[str, Value] | None = None) -> _Row:
     return _Row(
         schema="fruit",
         label=label,
+        route="fruit",
+        facts=facts or {},
         text="",
         said=said,
         whole=False,
+        again=False,
         expert_read=None,
         chances=chances,
         expert_chances={"1": 0.5, "0": 0.5},
@@ -175,16 +178,6 @@ def test_the_auc_counts_a_question_without_a_route_as_undecided(toy_schema: Sche
     assert _auc(assembly, rows[:2], lambda row: row.chances) is None
 
 
-class _Scripted:
-    """Stands for a reader whose readings are known."""
-
-    def __init__(self, readings: Mapping[str, Mapping[str, Value]]) -> None:
-        self._readings = readings
-
-    def read(self, texts: Sequence[str], *, schema: str) -> list[Reading]:
-        return [Reading(schema, 1.0, self._readings[text], {}) for text in texts]
-
-
 def test_absent_is_a_value_that_must_be_read_too() -> None:
     truth: list[Mapping[str, Value]] = [
         {"colour": "red", "weight": None},
@@ -200,8 +193,7 @@ def test_absent_is_a_value_that_must_be_read_too() -> None:
         AskedQuestion(identity=str(n), schema="fruit", question=str(n), features=features, label="1")
         for n, features in enumerate(truth)
     ]
-    assembly: Any = SimpleNamespace(reader=_Scripted({str(n): features for n, features in enumerate(read)}))
-    report = _reader_report(assembly, domain)
+    report = _reader_report(domain, [_row("1", None, {}, facts) for facts in read])
     assert report["exact_match"] == pytest.approx(4 / 6)
     assert report["per_feature"] == pytest.approx({"colour": 2 / 3, "weight": 2 / 3})
 

@@ -4,11 +4,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from llamdex_fl.assembly.speaking import Injection, Speaker
+from llamdex_fl.assembly.speaking import Injection, Speaker, _Words
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
 from llamdex_fl.connectors.injector import Injector, InjectorRecipe, injection_prompt, train_injector
 from llamdex_fl.connectors.questions import Wording
@@ -86,9 +88,55 @@ def test_what_is_spoken_is_what_a_plain_run_says(
         shares, mass, text = _plain(base, injector, one, said.injected, 6)
         assert said.probabilities == pytest.approx(shares, abs=1e-4)
         assert said.mass == pytest.approx(mass, abs=1e-4)
-        assert said.text == text
+        # This LLM is too small to copy a sentence. Asked again, it hears of no doubt, and keeps to its odds.
+        states = any(sentence.startswith(text) for sentence in one.schema.target.sentences)
+        assert said.asked_again == (not states)
+        sure = torch.full((len(shares),), 1e-4).index_fill(0, torch.tensor(shares).argmax(), 1.0)
+        second = _plain(base, injector, one, (sure / sure.sum()).tolist(), 6)[2]
+        assert said.text == (text if states else second)
         if corrections == 0 or tolerance == 1.0:
             assert said.injected == pytest.approx(one.probability_N.tolist(), abs=1e-4)
+
+
+def test_an_answer_that_goes_astray_is_asked_for_again(
+    base: BaseLLM, injector: Injector, toy_schema: Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said yes with the words of no: one outcome must be stated, and the odds must stay as they were."""
+    no, yes = toy_schema.target.sentences
+    one, other = (Injection(question, toy_schema, torch.tensor([0.2, 0.8])) for question in QUESTIONS[:2])
+    speaker = Speaker(base, injector)
+    plain = speaker.speak([one, other])
+    asked: list[list[float]] = []
+    generated = speaker._generated
+
+    def with_a_slip(prompts: Any, given: Sequence[Tensor], *rest: Any) -> tuple[list[_Words], Tensor]:  # noqa: ANN401
+        _, first_BV = generated(prompts, given, *rest)
+        asked.append([float(given_N.exp().max()) for given_N in given])
+        texts = [yes.split()[0] + " " + no.split(maxsplit=1)[1], yes] if len(asked) == 1 else [yes]
+        return [_Words(text, ended=True) for text in texts], first_BV
+
+    monkeypatch.setattr(speaker, "_generated", with_a_slip)
+    first, second = speaker.speak([one, other])
+    assert [first.text, second.text] == [yes, yes]
+    assert [first.asked_again, second.asked_again] == [True, False]
+    assert len(asked[1]) == 1
+    assert asked[1][0] > 0.999
+    assert [first.probabilities, second.probabilities] == [own.probabilities for own in plain]
+
+
+@pytest.mark.parametrize(
+    ("text", "ended", "stated"),
+    [
+        ("Yes, it is.", True, True),
+        ("Yes, it is. And", False, True),
+        ("Yes, it", False, True),
+        ("Yes, it", True, False),
+        ("Yes, it is not.", True, False),
+        ("", True, False),
+    ],
+)
+def test_words_that_state_an_outcome(text: str, ended: bool, stated: bool) -> None:  # noqa: FBT001
+    assert _Words(text, ended).state_one_of(["Yes, it is.", "No, it is not."]) == stated
 
 
 def test_alone_and_together_the_same_is_said(base: BaseLLM, injector: Injector, injections: list[Injection]) -> None:

@@ -37,6 +37,20 @@ def test_noise_changes_words_and_no_values(toy_wording: Wording) -> None:
     assert sum(a != b for a, b in zip(*texts, strict=True)) > 20
 
 
+def test_a_typing_error_makes_no_number(toy_wording: Wording) -> None:
+    """Swapped letters turn "there" into "three"."""
+    noisy = QuestionGenerator(toy_wording, noise=1.0)
+    for seed in range(400):
+        assert find_numbers(noisy._with_noise("there there there there there", random.Random(seed))) == []
+
+
+def test_nobody_says_minus_zero() -> None:
+    schema, rng = load_library_schema("heart"), random.Random(0)
+    zeros = [value for _ in range(800) for value in sample_record(schema, rng).values() if value == 0.0]
+    assert zeros
+    assert all(str(value) in {"0", "0.0"} for value in zeros)
+
+
 def test_what_is_absent_is_not_said(toy_wording: Wording) -> None:
     for seed in range(50):
         question = QuestionGenerator(toy_wording).ask({"colour": None, "weight": None}, random.Random(seed))

@@ -49,6 +49,18 @@ def trained(training: tuple[Reader, list[float]]) -> Reader:
     return training[0]
 
 
+def test_the_values_of_a_feature_start_well_apart(tiny_encoder: Path) -> None:
+    """As descriptions they are all but the same; 0 is a right angle, 1 the same direction."""
+    schema = load_library_schema("heart")
+    vocabulary = Reader.untrained(tiny_encoder, [schema], layers=2).network._vocabulary("heart")
+    for feature, value_VD in zip(schema.features, vocabulary.value_text_FVD, strict=True):
+        said = len(said_values(feature))
+        unit_VD = torch.nn.functional.normalize(value_VD[:said], dim=-1)
+        cosine_VV = unit_VD @ unit_VD.T - torch.eye(said)
+        assert said < 2 or float(cosine_VV.max()) < 0.7, feature.name
+        assert float(value_VD[said:].abs().sum()) == 0
+
+
 @pytest.mark.parametrize("text", ["weighs 51 grams", "51", "it has (51.5) and one hundred and two, -3!", "53m 7"])
 def test_a_number_is_the_mean_of_its_own_tokens(untrained: Reader, text: str) -> None:
     batch = untrained.batch([text, "a longer text so that the first is padded, without a number"])

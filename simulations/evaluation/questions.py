@@ -1,0 +1,49 @@
+"""Questions about held-out records, in the wordings that nothing was trained on or chosen by."""
+
+import random
+from collections.abc import Mapping
+
+from llamdex_fl.assembly import AskedQuestion
+from llamdex_fl.connectors.questions import QuestionGenerator, load_wording
+from llamdex_fl.schema import Schema
+from simulations.datasets import Split
+from simulations.evaluation.wordings import WORDINGS
+
+__all__ = ["held_out_questions", "held_out_texts"]
+
+
+def held_out_questions(
+    schema: Schema, splits: Mapping[str, Split], seed: int, count: int | None = None
+) -> list[AskedQuestion]:
+    """Questions about the silos' held-out records; the silos take turns.
+
+    Args:
+        schema: of the records.
+        splits: each silo's records.
+        seed: of the wording.
+        count: how many, at most; None: one a record.
+    """
+    generator = QuestionGenerator(load_wording(schema, WORDINGS / f"{schema.name}.toml"))
+    rng = random.Random(seed)  # noqa: S311 - wording, not keys
+    by_silo = [[(silo, number, record) for number, record in enumerate(own.held_out)] for silo, own in splits.items()]
+    turns = [row for place in range(max(map(len, by_silo))) for rows in by_silo for row in rows[place : place + 1]]
+    asked = []
+    for silo, number, record in turns[:count]:
+        features = {feature.name: record.features.get(feature.name) for feature in schema.features}
+        asked.append(
+            AskedQuestion(
+                identity=f"{silo}-{number}",
+                schema=schema.name,
+                question=generator.ask(features, rng).text,
+                features=features,
+                label=schema.target.labels[record.label],
+                asker=silo,
+            )
+        )
+    return asked
+
+
+def held_out_texts() -> list[str]:
+    """Ordinary questions that no schema answers."""
+    lines = (WORDINGS / "ordinary.txt").read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip()]
