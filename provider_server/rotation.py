@@ -20,22 +20,18 @@ A running provider takes each step by itself. Interrupted, each step may be give
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from llamdex_fl.envelope import (
     EnrolmentReply,
     Keyring,
     Passphrase,
     RecipientKey,
-    RefusedError,
     Root,
     SigningKey,
-    ca_digests,
     generate_tls_key,
     is_encrypted,
     issue_ca,
@@ -50,16 +46,14 @@ from llamdex_fl.envelope import (
     spki_digest,
     write_atomically,
 )
-from llamdex_fl.envelope.canonical import timestamp
 from llamdex_fl.errors import InputError
 from provider_server.keyring_writer import KeyringWriter, changing
-from provider_server.keys import key_files, load_ca, shown_pair
-from provider_server.registry import Registry
+from provider_server.keys import key_files, load_ca
+from provider_server.retirement import Rotated, publish, refused, retire, waiting
 
 __all__ = ["ROOT_LIFETIME", "Rotated", "retire", "rotate", "rotate_root", "use"]
 
 ROOT_LIFETIME = timedelta(days=3650)
-Rotated = Literal["recipient", "signing", "tls", "ca", "root"]
 
 
 def rotate(
@@ -81,7 +75,7 @@ def rotate(
         return rotate_root(home, root_keys=root_keys, passphrase=passphrase)
     with changing(home, root_keys=root_keys, passphrase=passphrase) as writer:
         steps = {"recipient": _new_recipient, "signing": _new_signing, "tls": _new_tls, "ca": _new_ca}
-        _publish(writer, steps[what](writer))
+        publish(writer, steps[what](writer))
         return writer.keyring
 
 
@@ -146,8 +140,9 @@ def use(home: Path, what: Rotated, *, root_keys: Path | None = None, passphrase:
     with changing(home, root_keys=root_keys, passphrase=passphrase) as writer:
         config = writer.config
         announced = key_files(config.keys, what, "-announced") if what in {"tls", "ca"} else {}
-        if not announced:
-            raise _refused(f"a new {what} key that was announced", f"give first: llamdex-provider rotate HOME {what}")
+        # One that silos were never told of would lock them out.
+        if not announced or not _is_named(writer.keyring, what, _announced(writer, what) or b""):
+            raise refused(f"a new {what} key that was announced", f"give first: llamdex-provider rotate HOME {what}")
         (number, path), *_ = reversed(announced.items())
         if what == "ca":
             # Before the CA is the one that signs: interrupted, the same command does it again.
@@ -155,44 +150,6 @@ def use(home: Path, what: Rotated, *, root_keys: Path | None = None, passphrase:
         path.rename(config.keys / f"{what}-{number}-certificate.pem")
         # Signed again, so that silos notice that there is something to fetch.
         writer.publish(_next(writer))
-        return writer.keyring
-
-
-def retire(
-    home: Path,
-    what: Rotated,
-    *,
-    root_keys: Path | None = None,
-    passphrase: Passphrase | None = None,
-    force: bool = False,
-) -> Keyring:
-    """End the keys before the present one; see the module's table.
-
-    Args:
-        home: the provider's directory.
-        what: which key.
-        root_keys: the directory of the root's private keys, if it was moved away from ``HOME/root``.
-        passphrase: of the private keys.
-        force: retire a CA even if silos have not shown a certificate of the new one; they then need their reply by
-            file.
-
-    Raises:
-        InputError: there are none, they are still needed, or ``use`` was not given yet.
-    """
-    with changing(home, root_keys=root_keys, passphrase=passphrase) as writer:
-        steps: dict[str, Callable[[KeyringWriter], list[Path]]] = {
-            "recipient": _end_recipients,
-            "signing": _end_signing,
-            "tls": _end_tls,
-            "ca": partial(_end_cas, force=force),
-            "root": _end_roots,
-        }
-        ended = steps[what](writer)
-        if not ended:
-            raise _refused(f"a {what} key before the present one", f"give first: llamdex-provider rotate HOME {what}")
-        # From the disk last: until the keyring is out, the old keys are good.
-        for path in ended:
-            path.unlink(missing_ok=True)
         return writer.keyring
 
 
@@ -230,111 +187,44 @@ def _new_signing(writer: KeyringWriter) -> Keyring:
 
 def _new_tls(writer: KeyringWriter) -> Keyring:
     config, provider = writer.config, writer.keyring.provider
-    _require_finished(writer, "tls")
-    path = _next_path(writer, "tls")
-    save_tls_key(path, generate_tls_key(), _kept(writer, "tls"))
-    public = load_tls_key(path, writer.passphrase).public_key()
-    ca = load_ca(config, writer.passphrase)
-    certificate = issue_provider(config.trust_domain, config.provider, public, ca, writer.now)
-    write_atomically(config.keys / f"{path.stem}-announced.pem", certificate)
+    certificate = _announced(writer, "tls")
+    if certificate is None:
+        path = _next_path(writer, "tls")
+        save_tls_key(path, generate_tls_key(), _kept(writer, "tls"))
+        public = load_tls_key(path, writer.passphrase).public_key()
+        ca = load_ca(config, writer.passphrase)
+        certificate = issue_provider(config.trust_domain, config.provider, public, ca, writer.now)
+        write_atomically(config.keys / f"{path.stem}-announced.pem", certificate)
+    elif _is_named(writer.keyring, "tls", certificate):
+        raise waiting("tls")
     return replace(writer.keyring, provider=replace(provider, spki=(*provider.spki, spki_digest(certificate))))
 
 
 def _new_ca(writer: KeyringWriter) -> Keyring:
     config = writer.config
-    _require_finished(writer, "ca")
-    path = _next_path(writer, "ca")
-    save_tls_key(path, generate_tls_key(), _kept(writer, "ca"))
-    certificate = issue_ca(config.trust_domain, load_tls_key(path, writer.passphrase), writer.now)
-    write_atomically(config.keys / f"{path.stem}-announced.pem", certificate)
+    certificate = _announced(writer, "ca")
+    if certificate is None:
+        path = _next_path(writer, "ca")
+        save_tls_key(path, generate_tls_key(), _kept(writer, "ca"))
+        certificate = issue_ca(config.trust_domain, load_tls_key(path, writer.passphrase), writer.now)
+        write_atomically(config.keys / f"{path.stem}-announced.pem", certificate)
+    elif _is_named(writer.keyring, "ca", certificate):
+        raise waiting("ca")
     return replace(writer.keyring, ca=writer.keyring.ca + certificate.decode("ascii"))
 
 
-def _end_recipients(writer: KeyringWriter) -> list[Path]:
-    present, *old = writer.keyring.provider.recipients
-    if old and writer.config.registry.exists():
-        with Registry(writer.config.registry) as registry:
-            waiting = registry.uploads.count_for(tuple(key.keyid for key in old), datetime.now(UTC))
-        if waiting:
-            raise InputError(
-                "The old recipient key is still needed.",
-                expected="no upload under way that was sealed for it",
-                got=f"{waiting}",
-                next_step="wait until they have arrived or expired, an hour at most by default",
-            )
-    if not old:
-        return []
-    keyring = writer.keyring.with_revoked([key.keyid for key in old], now=writer.now, expires_at=writer.expires_at)
-    writer.publish(replace(keyring, provider=replace(keyring.provider, recipients=(present,))))
-    return [
-        path
-        for path in key_files(writer.config.keys, "recipient").values()
-        if load_recipient_key(path, writer.passphrase).public != present
-    ]
+def _announced(writer: KeyringWriter, name: str) -> bytes | None:
+    """The certificate that waits to be used, PEM; one that no keyring names was left by a killed rotation."""
+    waiting = list(key_files(writer.config.keys, name, "-announced").values())
+    return waiting[-1].read_bytes() if waiting else None
 
 
-def _end_signing(writer: KeyringWriter) -> list[Path]:
-    # The old public keys stay in the keyring, for the receipts that they signed.
-    return [
-        path
-        for path in key_files(writer.config.keys, "signing").values()
-        if load_signing_key(path, writer.passphrase).public != writer.keyring.provider.key
-    ]
-
-
-def _end_tls(writer: KeyringWriter) -> list[Path]:
-    _require_finished(writer, "tls")
-    shown = shown_pair(writer.config.keys, "tls")
-    digest = spki_digest(shown.certificate.read_bytes())
-    old = [other for other in writer.keyring.provider.spki if other != digest]
-    if old:
-        keyring = writer.keyring.with_revoked(old, now=writer.now, expires_at=writer.expires_at)
-        writer.publish(replace(keyring, provider=replace(keyring.provider, spki=(digest,))))
-    return _older_files(writer, "tls", shown.number)
-
-
-def _end_cas(writer: KeyringWriter, *, force: bool) -> list[Path]:
-    _require_finished(writer, "ca")
-    shown = shown_pair(writer.config.keys, "ca")
-    certificate = shown.certificate.read_text(encoding="ascii")
-    if writer.keyring.ca != certificate:
-        behind = [] if force else _behind(writer, *ca_digests(certificate.encode()))
-        if behind:
-            raise InputError(
-                f"{len(behind)} of the silos have not shown a certificate of the new CA: they would be locked out.",
-                expected="every silo that is not revoked was seen with a certificate of the new CA",
-                got="; ".join(behind),
-                next_step="at each of them: llamdex-silo update HOME. Or give --force: what they lack is then brought "
-                "by file, HOME/replies/SILO.json",
-            )
-        _publish(writer, replace(writer.keyring, ca=certificate))
-    return _older_files(writer, "ca", shown.number)
-
-
-def _behind(writer: KeyringWriter, present: str) -> list[str]:
-    """Silos whose certificate is not known to be of the present CA, and what is known."""
-    seen = {}
-    if writer.config.registry.exists():
-        with Registry(writer.config.registry) as registry:
-            seen = registry.sightings.all()
-    behind = []
-    for silo in sorted(writer.keyring.silos):
-        with suppress(RefusedError):
-            writer.keyring.member(silo)
-            if silo not in seen:
-                behind.append(f"{silo} (never seen)")
-            elif seen[silo].ca != present:
-                behind.append(f"{silo} (seen with one of an older CA since {timestamp(seen[silo].since)})")
-    return behind
-
-
-def _end_roots(writer: KeyringWriter) -> list[Path]:
-    present = {key.keyid for key in writer.root.keys}
-    return [
-        path
-        for path in sorted(writer.root_keys.rglob("*.pem"))
-        if load_signing_key(path, writer.passphrase).public.keyid not in present
-    ]
+def _is_named(keyring: Keyring, name: str, certificate: bytes) -> bool:
+    return (
+        spki_digest(certificate) in keyring.provider.spki
+        if name == "tls"
+        else certificate.decode("ascii") in keyring.ca
+    )
 
 
 def _reissue(writer: KeyringWriter, ca: tuple[bytes, Any]) -> None:
@@ -354,10 +244,6 @@ def _next(writer: KeyringWriter) -> Keyring:
     return writer.keyring.with_silos({}, now=writer.now, expires_at=writer.expires_at)
 
 
-def _publish(writer: KeyringWriter, changed: Keyring) -> None:
-    writer.publish(changed.with_silos({}, now=writer.now, expires_at=writer.expires_at))
-
-
 def _next_path(writer: KeyringWriter, name: str) -> Path:
     return writer.config.keys / f"{name}-{max(key_files(writer.config.keys, name)) + 1}.pem"
 
@@ -366,24 +252,3 @@ def _kept(writer: KeyringWriter, name: str) -> Passphrase | None:
     """New keys are under a passphrase where the newest old one is."""
     newest = list(key_files(writer.config.keys, name).values())[-1]
     return writer.passphrase if is_encrypted(newest) else None
-
-
-def _older_files(writer: KeyringWriter, name: str, number: int) -> list[Path]:
-    directory = writer.config.keys
-    return [
-        path
-        for suffix in ("-certificate", "")
-        for other, path in key_files(directory, name, suffix).items()
-        if other < number
-    ]
-
-
-def _require_finished(writer: KeyringWriter, name: str) -> None:
-    if key_files(writer.config.keys, name, "-announced"):
-        raise _refused(f"no {name} key that waits to be used", f"give first: llamdex-provider rotate HOME {name} --use")
-
-
-def _refused(expected: str, next_step: str) -> InputError:
-    return InputError(
-        "This step of a rotation cannot be taken now.", expected=expected, got="none", next_step=next_step
-    )

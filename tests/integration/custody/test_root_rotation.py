@@ -1,4 +1,4 @@
-"""A new root is taken whole or not at all, whoever is killed meanwhile; and an expired root can still be followed."""
+"""Rotations are whole or not at all, whoever is killed meanwhile; and an expired root can still be followed."""
 
 import json
 import shutil
@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from llamdex_fl.envelope import load_root, load_signing_key, read_trust, write_atomically
-from llamdex_fl.errors import KeyringError
+from llamdex_fl.errors import InputError, KeyringError
 from provider_server import keyring_writer, membership
 from provider_server.config import load_provider_config
 from provider_server.keyring_writer import moment
 from provider_server.keys import KeyringFile
-from provider_server.rotation import retire, rotate, rotate_root
+from provider_server.rotation import retire, rotate, rotate_root, use
 from provider_server.setup import init_provider
 from silo_client import enrolment, uplink
 from silo_client.config import SiloConfig, load_silo_config
@@ -97,6 +97,39 @@ def test_a_provider_that_is_killed_at_any_write(founded: Path, tmp_path: Path, c
     config = load_silo_config(silo)
     take(config, read_reply_file(_reply(home, silo)))
     assert version_of_root(silo) == before + done + 1
+
+
+@pytest.mark.parametrize("what", ["tls", "ca", "recipient", "signing"])
+def test_another_rotation_that_is_killed_before_its_keyring_is_out(founded: Path, tmp_path: Path, what: Any):  # noqa: ANN401 - a word of rotate's
+    home = tmp_path / "provider"
+    shutil.copytree(founded / "provider", home)
+    before = read_trust(home, now=moment())[1]
+    announced = what in {"tls", "ca"}
+    # The certificate that is announced, where there is one, and then the keyring.
+    statement = f"from provider_server.rotation import rotate; rotate(home, {what!r})"
+    assert run_mortal(home, 2 if announced else 1, statement) == -signal.SIGKILL
+    keyring = read_trust(home, now=moment())[1]
+    assert (keyring.version, keyring.ca, keyring.provider) == (before.version, before.ca, before.provider)
+    if announced:
+        # Nobody was told of it, so it must not be used, and nothing is retired for it.
+        with pytest.raises(InputError):
+            use(home, what)
+    after = rotate(home, what)
+    assert after.version == before.version + 1
+    if announced:
+        with pytest.raises(InputError, match="--use"):
+            rotate(home, what)
+        use(home, what)
+    # One new key, not two.
+    assert len(list((home / "keys").glob(f"{what}-[0-9].pem"))) == 1
+    provider = after.provider
+    named = {
+        "tls": len(provider.spki),
+        "ca": after.ca.count("BEGIN CERTIFICATE"),
+        "recipient": len(provider.recipients),
+        "signing": 1 + len(provider.former),
+    }
+    assert named[what] == 2
 
 
 def _reply(home: Path, silo: Path) -> Path:
