@@ -5,6 +5,7 @@
     LlamdexError                      exit code 1, "ours" unless a subclass says otherwise
     ├── InputError (ValueError)       exit code 2: mend what you gave us
     │   ├── ConfigError               a configuration file, option or path
+    │   │   └── CertificateError      a certificate that TLS cannot show: damaged, expired, or another key's
     │   ├── SchemaError               a schema file
     │   ├── RecordError               a silo's data file
     │   ├── QuestionError             a file of questions, or a question
@@ -35,6 +36,7 @@ from typing import ClassVar
 __all__ = [
     "ArtefactError",
     "BudgetSpentError",
+    "CertificateError",
     "ChannelError",
     "ConfigError",
     "EnvelopeError",
@@ -98,6 +100,10 @@ class InputError(LlamdexError, ValueError):
 
 class ConfigError(InputError):
     """A configuration file, option or path is not usable."""
+
+
+class CertificateError(ConfigError):
+    """A certificate cannot be shown: it is damaged or expired, or it is not its private key's."""
 
 
 class SchemaError(InputError):

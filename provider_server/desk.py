@@ -195,12 +195,23 @@ class Desk:
         )
         if upload.status != "committed":
             self._accept(upload)
-        receipt = Receipt.from_json(self._registry.accepted.receipt(release_id), self.current_keyring().log_keys)
+        receipt = self._receipt(release_id)
         return Committed(receipt=receipt, consistency=self._consistency(known_tree_size, receipt.tree_head.size))
 
     def review(self) -> None:
         """Let releases out of quarantine that pass the behaviour checks."""
-        review(self._registry, self.config.limits)
+        review(self._registry, self.config.limits, self.current_keyring())
+
+    def _receipt(self, release_id: str) -> Receipt:
+        """The receipt of a release; signed again, with the same content, if its key was revoked since."""
+        keyring = self.current_keyring()
+        receipt = Receipt.from_json(self._registry.accepted.receipt(release_id), keyring.known_log_keys)
+        if receipt.keyid not in keyring.revoked:
+            return receipt
+        with self._registry.database.transaction():
+            receipt = Receipt.again(receipt.body, self._registry.log.leaves(), self._clock(), self._signer())
+            self._registry.accepted.replace_receipt(release_id, receipt.to_json())
+        return receipt
 
     def _accept(self, upload: UploadRecord) -> None:
         signed, keyring = upload.statement, self.current_keyring()
@@ -314,7 +325,8 @@ class Desk:
         if envelope is None:
             raise AssertionError("the first head is signed at the start")
         keyring = self.current_keyring()
-        head = TreeHead.verified(envelope, keyring.log_keys)
+        # Our own, from our own disk: a key that was revoked since does not make it another's.
+        head = TreeHead.verified(envelope, keyring.known_log_keys)
         if self._signer().public == keyring.provider.key and any(
             signature.keyid.startswith(keyring.provider.key.keyid) for signature in envelope.signatures
         ):

@@ -21,7 +21,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from llamdex_fl.envelope import Answer, DocumentError, Keyring, RefusedError
-from llamdex_fl.errors import KeyringError
+from llamdex_fl.errors import KeyringError, LlamdexError
 from llamdex_fl.wire import convert
 from provider_server.config import Limits
 from provider_server.transport import identify
@@ -50,12 +50,20 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is not fo
     Args:
         keyring: gives the present keyring.
         limits: how many calls at a time, and how long the one message of a unary call may take.
+        saw: told each silo's certificate (PEM) when it shows another one than before.
     """
 
-    def __init__(self, keyring: Callable[[], Keyring], limits: Limits) -> None:
+    def __init__(
+        self,
+        keyring: Callable[[], Keyring],
+        limits: Limits,
+        saw: Callable[[str, bytes], None] = lambda _silo, _pem: None,
+    ) -> None:
         """Guard with a keyring."""
         self._keyring = keyring
         self._limits = limits
+        self._saw = saw
+        self._shown: dict[str, bytes] = {}
         self._running: Counter[str] = Counter()
 
     async def intercept_service(
@@ -88,6 +96,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is not fo
     ) -> Callable[..., Awaitable[Any]]:
         async def guarded(requests: Any, context: Any) -> Any:  # noqa: ANN401 - of grpc
             with _answers(details.method) as outcome, self._admitted(context):
+                await self._look(context)
                 messages = _each_well_formed(requests)
                 return await behaviour(messages if stream else await self._only(messages), context)
             return await context.abort(*outcome)
@@ -97,6 +106,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is not fo
     def _streaming(self, behaviour: Callable[[Any, Any], Any], details: Any) -> Callable[..., Awaitable[None]]:  # noqa: ANN401 - of grpc
         async def guarded(requests: Any, context: Any) -> None:  # noqa: ANN401 - of grpc
             with _answers(details.method) as outcome, self._admitted(context):
+                await self._look(context)
                 responses = behaviour(await self._only(_each_well_formed(requests)), context)
                 if not hasattr(responses, "__aiter__"):
                     # A coroutine that writes by itself, as the health service does.
@@ -128,6 +138,18 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is not fo
                 "The call does not have one message.", expected="one message", got="two" if more else "none"
             )
         return message
+
+    async def _look(self, context: Any) -> None:  # noqa: ANN401 - of grpc
+        """Take note of the certificate of an admitted silo, once; that this fails is no reason to refuse a call."""
+        silo, (certificate,) = peer.get(), context.auth_context()["x509_pem_cert"]
+        if self._shown.get(silo) == certificate:
+            return
+        try:
+            await asyncio.to_thread(self._saw, silo, certificate)
+        except (OSError, sqlite3.Error, LlamdexError):
+            _LOG.exception("the certificate of %s is not noted", silo)
+        else:
+            self._shown[silo] = certificate
 
     @contextmanager
     def _admitted(self, context: Any) -> Iterator[None]:  # noqa: ANN401 - of grpc

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from llamdex_fl.envelope import DocumentError, EnrolmentRequest, Invitation, load_root, write_atomically
+from llamdex_fl.envelope import DocumentError, EnrolmentRequest, Invitation, read_trust, write_atomically
 from llamdex_fl.envelope.canonical import Fields, timestamp
 from llamdex_fl.errors import InputError, InvitationError
 from provider_server.config import SILO_ID, ProviderConfig, load_provider_config
@@ -52,7 +52,7 @@ def invite(home: Path, silo: str, *, lifetime: timedelta = timedelta(days=7), ad
         ConfigError, KeyringError: the provider's home is not complete.
     """
     config, now = load_provider_config(home), moment()
-    root = load_root(config.root, now=now)
+    root, _ = read_trust(config.home, now=now)
     if not SILO_ID.fullmatch(silo):
         raise InputError(
             "This cannot be a silo's id.",

@@ -1,11 +1,10 @@
 """Changes to the keyring: one at a time, signed by the root's threshold, read as silos will read it, then published.
 
 Every command that changes who is who does it under the lock of ``HOME/keyring.lock``, so that of two at a time none
-is lost. The keyring's file is replaced whole; a provider that runs takes the new one from its next call on.
+is lost. The keyring's file is replaced whole, with its root if that is new, and what a killed command left is tidied up
+by the next (``llamdex_fl.envelope.trust``); a provider that runs takes the new one from its next call on.
 """
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,17 +18,19 @@ from llamdex_fl.envelope import (
     Root,
     SignedEnvelope,
     SigningKey,
-    load_keyring,
-    load_root,
+    changing_trust,
     load_signing_key,
     read_keyring,
+    read_trust,
     write_atomically,
+    write_trust,
 )
+from llamdex_fl.envelope.canonical import timestamp
 from llamdex_fl.envelope.root import read_signed_file
 from llamdex_fl.errors import ConfigError, KeyringError
 from provider_server.config import ProviderConfig, load_provider_config
 
-__all__ = ["KEYRING_LIFETIME", "KeyringWriter", "changing", "moment", "read_reply", "root_chain"]
+__all__ = ["KEYRING_LIFETIME", "KeyringWriter", "changing", "moment", "read_reply", "require_unexpired", "root_chain"]
 
 KEYRING_LIFETIME = timedelta(days=397)
 
@@ -62,7 +63,7 @@ class KeyringWriter:
         return self.now + KEYRING_LIFETIME
 
     def publish(self, keyring: Keyring) -> SignedEnvelope:
-        """Sign a keyring with the root's keys and put it in the place of the present one.
+        """Sign a keyring with the root's keys and put it, with its root, in the place of the present one.
 
         Raises:
             ConfigError: there are not enough root keys.
@@ -71,7 +72,9 @@ class KeyringWriter:
         signed = keyring.signed(self.root_signers())
         # Read as silos will read it, so that nothing is published that they would refuse.
         self.keyring = read_keyring(signed, self.root, now=self.now, at_least=self.keyring.version)
-        write_atomically(self.config.keyring, signed.to_json().encode())
+        if self.root.envelope is None:
+            raise AssertionError("a root that was read has its envelope")
+        write_trust(self.config.home, self.root.envelope, signed)
         return signed
 
     def root_signers(self) -> list[SigningKey]:
@@ -99,21 +102,26 @@ class KeyringWriter:
 
 @contextmanager
 def changing(
-    home: Path, *, root_keys: Path | None = None, passphrase: Passphrase | None = None
+    home: Path, *, root_keys: Path | None = None, passphrase: Passphrase | None = None, expired_root: bool = False
 ) -> Iterator[KeyringWriter]:
     """Change a provider's keyring, alone.
+
+    Args:
+        home: the provider's directory.
+        root_keys: the directory of the root's private keys, if it was moved away from ``HOME/root``.
+        passphrase: of private keys.
+        expired_root: take an expired root too, to sign its successor.
 
     Raises:
         ConfigError: it is no provider's home.
         KeyringError: its root or keyring is not usable.
     """
     config, now = load_provider_config(home), moment()
-    descriptor = os.open(config.home / "keyring.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        root = load_root(config.root, now=now)
+    with changing_trust(config.home):
         # An expired keyring may be renewed: whoever has the root's keys decides.
-        keyring = _load_keyring(config, root)
+        root, keyring = read_trust(config.home, now=None)
+        if not expired_root:
+            require_unexpired(root, None, now)
         yield KeyringWriter(
             config=config,
             now=now,
@@ -122,20 +130,23 @@ def changing(
             root_keys=root_keys or config.root_keys,
             passphrase=passphrase,
         )
-    finally:
-        os.close(descriptor)
 
 
-def _load_keyring(config: ProviderConfig, root: Root) -> Keyring:
-    ever = datetime.min.replace(tzinfo=UTC)
-    try:
-        return load_keyring(config.keyring, root, now=ever)
-    except KeyringError:
-        former = config.former_roots / f"{root.version - 1}.json"
-        if not former.exists():
-            raise
-        # A rotation of the root was interrupted before the new one signed the keyring.
-        return load_keyring(config.keyring, load_root(former, now=ever), now=ever)
+def require_unexpired(root: Root, keyring: Keyring | None, now: datetime) -> None:
+    """Refuse a provider's own root or keyring whose time is over, and say what renews it; raises ``KeyringError``."""
+    renewal = {
+        "root": (root.expires_at, "llamdex-provider rotate HOME root: the expired root's keys still sign its successor")
+    }
+    if keyring is not None:
+        renewal["keyring"] = keyring.expires_at, "llamdex-provider enrol HOME, which renews the keyring"
+    for what, (expires_at, next_step) in renewal.items():
+        if now >= expires_at:
+            raise KeyringError(
+                f"The consortium's {what} has expired.",
+                expected=f"a {what} that is still valid",
+                got=f"one until {timestamp(expires_at)}",
+                next_step=next_step,
+            )
 
 
 def root_chain(config: ProviderConfig) -> tuple[SignedEnvelope, ...]:

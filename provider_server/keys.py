@@ -15,7 +15,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,17 @@ from llamdex_fl.envelope import (
     RefusedError,
     Root,
     SigningKey,
-    load_keyring,
     load_recipient_key,
-    load_root,
     load_signing_key,
     load_tls_key,
+    read_trust,
+    require_certificate,
     tls_key_pem,
 )
+from llamdex_fl.envelope.root import distrusted
 from llamdex_fl.errors import ConfigError, KeyringError
 from provider_server.config import ProviderConfig
-from provider_server.keyring_writer import root_chain
+from provider_server.keyring_writer import require_unexpired, root_chain
 
 __all__ = ["KeyringFile", "ProviderKeys", "TlsPair", "key_files", "load_ca", "load_provider_keys", "shown_pair"]
 
@@ -138,14 +139,20 @@ class ProviderKeys:
         return recipient
 
     def tls_pair(self) -> tuple[bytes, bytes]:
-        """The TLS key (PEM, in memory only) and certificate that are shown now; read again when they change."""
+        """The TLS key (PEM, in memory only) and certificate that are shown now; read again when they change.
+
+        Raises:
+            CertificateError: the certificate is damaged or expired, or not this key's.
+            ConfigError: one of the two is missing, or the key is not usable.
+        """
         with self._lock:
             pair = shown_pair(self._directory, "tls")
             status = pair.certificate.stat()
             stamp = (pair.number, status.st_ino, status.st_mtime_ns, status.st_size)
             if stamp != self._tls_stamp:
-                self._tls = tls_key_pem(load_tls_key(pair.key, self._passphrase)), pair.certificate.read_bytes()
-                self._tls_stamp = stamp
+                key, certificate = load_tls_key(pair.key, self._passphrase), pair.certificate.read_bytes()
+                require_certificate(certificate, where=str(pair.certificate), now=datetime.now(UTC), key=key)
+                self._tls, self._tls_stamp = (tls_key_pem(key), certificate), stamp
             return self._tls
 
 
@@ -162,9 +169,9 @@ class KeyringFile:
         self._config = config
         self._path = config.keyring
         self._clock = clock
-        self._root: Root = load_root(config.root, now=clock())
-        self._stamp: tuple[int, int, int] | None = None
-        self._keyring = self._read(at_least=1)
+        self._stamp = self._stat()
+        self._root, self._keyring = read_trust(config.home, now=None)
+        require_unexpired(self._root, self._keyring, clock())
 
     @property
     def root(self) -> Root:
@@ -174,33 +181,31 @@ class KeyringFile:
     def current(self) -> Keyring:
         """The keyring as it is now; a version that went back is refused, and so is an expired one."""
         if self._stat() != self._stamp:
-            self._keyring = self._read(at_least=self._keyring.version)
+            self._read()
         now = self._clock()
-        if now >= self._keyring.expires_at:
-            raise RefusedError(
-                Answer.FAILED_PRECONDITION,
-                "The provider's keyring has expired.",
-                expected="a keyring that is valid now",
-                got=f"one until {self._keyring.expires_at}",
-                next_step="at the provider: llamdex-provider enrol HOME (renews the keyring)",
-            )
+        for what, expires_at, command in (
+            ("keyring", self._keyring.expires_at, "enrol HOME (renews the keyring)"),
+            ("root", self._root.expires_at, "rotate HOME root"),
+        ):
+            if now >= expires_at:
+                raise RefusedError(
+                    Answer.FAILED_PRECONDITION,
+                    f"The provider's {what} has expired.",
+                    expected=f"a {what} that is valid now",
+                    got=f"one until {expires_at}",
+                    next_step=f"at the provider: llamdex-provider {command}",
+                )
         return self._keyring.at(now)
 
-    def _read(self, *, at_least: int) -> Keyring:
+    def _read(self) -> None:
         stamp, now = self._stat(), self._clock()
-        try:
-            keyring = load_keyring(self._path, self._root, now=now, at_least=at_least)
-        except KeyringError:
-            # The root may have been rotated since: its successors are written before what they sign.
-            root = self._root.latest(root_chain(self._config), now)
-            newest = load_root(self._config.root, now=now)
-            root = root.latest([newest.envelope] if newest.envelope else [], now)
-            if root.version == self._root.version:
-                raise
-            keyring = load_keyring(self._path, root, now=now, at_least=at_least)
-            self._root = root
-        self._stamp = stamp
-        return keyring
+        root, keyring = read_trust(self._config.home, now=now, at_least=self._keyring.version)
+        if root.fingerprint() != self._root.fingerprint() and root.envelope is not None:
+            # A root is followed from the one before, not taken because it lies there.
+            followed = self._root.latest((*root_chain(self._config), root.envelope), now)
+            if followed.fingerprint() != root.fingerprint():
+                raise distrusted("a successor of the root that was read before", "another root")
+        self._root, self._keyring, self._stamp = root, keyring, stamp
 
     def _stat(self) -> tuple[int, int, int]:
         try:

@@ -2,7 +2,8 @@
 
 Detection of a poisoned expert is partial. What is checked here is deterministic and simple: no tensor is out of
 scale, and where at least three other silos have active experts of the same kind, the weights do not point against
-their median. A backdoor that keeps to both is not found (docs/threat-model.md).
+their median. An expert whose silo was revoked is not among those others: it would judge others by what nobody may
+believe any more. A backdoor that keeps to both is not found (docs/threat-model.md).
 """
 
 import math
@@ -12,9 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from llamdex_fl import weights
+from llamdex_fl.envelope import Keyring
 from llamdex_fl.errors import ArtefactError, WeightsError
 from provider_server.config import Limits
 from provider_server.registry import Registry, ReleaseRecord
+from provider_server.speaking import unrevoked
 
 __all__ = ["judge", "review"]
 
@@ -27,12 +30,21 @@ _MOST_RECORDS = 1e7
 _SHORT = 1 << 14
 
 
-def review(registry: Registry, limits: Limits) -> list[ReleaseRecord]:
-    """Look at every release in quarantine, in the order of the log; the records as they are now."""
+def review(registry: Registry, limits: Limits, keyring: Keyring) -> list[ReleaseRecord]:
+    """Look at every release in quarantine, in the order of the log.
+
+    Args:
+        registry: the provider's.
+        limits: the thresholds.
+        keyring: the present one: what was revoked is no measure for others.
+
+    Returns:
+        The records as they are now.
+    """
     reviewed = []
     for record in registry.releases(status="quarantined"):
         try:
-            reason = judge(registry.artefact(record), _others(registry, record), limits)
+            reason = judge(registry.artefact(record), _others(registry, record, keyring), limits)
         except (ArtefactError, WeightsError) as error:
             reason = error.problem
         registry.accepted.mark(record.release_id, "quarantined" if reason else "active", reason)
@@ -85,9 +97,9 @@ def _agreement(artefact: Path, others: Sequence[Path]) -> float:
     return 1.0 if length == 0.0 else product / length
 
 
-def _others(registry: Registry, record: ReleaseRecord) -> list[Path]:
+def _others(registry: Registry, record: ReleaseRecord, keyring: Keyring) -> list[Path]:
     latest: dict[str, ReleaseRecord] = {}
-    for other in registry.releases(record.schema_digest, status="active"):
+    for other in unrevoked(registry.releases(record.schema_digest, status="active"), registry, keyring):
         if other.silo != record.silo and other.architecture == record.architecture:
             latest[other.silo] = other
     return [registry.artefact(other) for other in latest.values()]

@@ -8,8 +8,9 @@ recipient    new key first in the keyring; the old one      -                   
 signing      new key signs; receipts of the old one verify  -                          the old private key is removed
 tls          new key and certificate, announced in the      shown from the next        the old one is removed from
              keyring                                        connection on              keyring and disk, and revoked
-ca           new CA, trusted beside the old one             signs; every certificate   the old one is trusted no more
-                                                            is made again
+ca           new CA, trusted beside the old one             signs; every certificate   the old one is trusted no more;
+                                                            is made again              refused while a silo still shows
+                                                                                       a certificate of it
 root         new root, signed by the old one; it signs the  -                          the old private keys are
              keyring                                                                   removed from HOME/root
 ===========  =============================================  =========================  ===============================
@@ -20,9 +21,9 @@ A running provider takes each step by itself. Interrupted, each step may be give
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from llamdex_fl.envelope import (
     EnrolmentReply,
@@ -47,13 +48,12 @@ from llamdex_fl.envelope import (
 )
 from llamdex_fl.errors import InputError
 from provider_server.keyring_writer import KeyringWriter, changing
-from provider_server.keys import key_files, load_ca, shown_pair
-from provider_server.registry import Registry
+from provider_server.keys import key_files, load_ca
+from provider_server.retirement import Rotated, publish, refused, retire, waiting
 
 __all__ = ["ROOT_LIFETIME", "Rotated", "retire", "rotate", "rotate_root", "use"]
 
 ROOT_LIFETIME = timedelta(days=3650)
-Rotated = Literal["recipient", "signing", "tls", "ca", "root"]
 
 
 def rotate(
@@ -75,7 +75,7 @@ def rotate(
         return rotate_root(home, root_keys=root_keys, passphrase=passphrase)
     with changing(home, root_keys=root_keys, passphrase=passphrase) as writer:
         steps = {"recipient": _new_recipient, "signing": _new_signing, "tls": _new_tls, "ca": _new_ca}
-        _publish(writer, steps[what](writer))
+        publish(writer, steps[what](writer))
         return writer.keyring
 
 
@@ -87,13 +87,13 @@ def rotate_root(
     root_keys: Path | None = None,
     passphrase: Passphrase | None = None,
 ) -> Keyring:
-    """Make a new root of ``count`` keys, which the present root signs too; it signs the next keyring.
+    """Make a new root of ``count`` keys, which the present root signs too, expired or not; it signs the next keyring.
 
     Raises:
         InputError: the numbers are not usable.
         ConfigError: the present root's keys are missing.
     """
-    with changing(home, root_keys=root_keys, passphrase=passphrase) as writer:
+    with changing(home, root_keys=root_keys, passphrase=passphrase, expired_root=True) as writer:
         count, threshold = count or len(writer.root.keys), threshold or writer.root.threshold
         if not 1 <= threshold <= count:
             raise InputError(
@@ -125,8 +125,8 @@ def rotate_root(
         former = writer.config.former_roots / f"{writer.root.version}.json"
         write_atomically(former, writer.root.envelope.to_json().encode())
         writer.root = writer.root.successor(envelope, writer.now)
-        # Interrupted between the two, the old keyring is still the old root's; ``changing`` reads it with that one.
-        write_atomically(writer.config.root, envelope.to_json().encode())
+        # Root and keyring change together. Killed before, the old root counts, and the new one's keys wait for the
+        # next try.
         writer.publish(_next(writer))
         return writer.keyring
 
@@ -140,39 +140,16 @@ def use(home: Path, what: Rotated, *, root_keys: Path | None = None, passphrase:
     with changing(home, root_keys=root_keys, passphrase=passphrase) as writer:
         config = writer.config
         announced = key_files(config.keys, what, "-announced") if what in {"tls", "ca"} else {}
-        if not announced:
-            raise _refused(f"a new {what} key that was announced", f"give first: llamdex-provider rotate HOME {what}")
+        # One that silos were never told of would lock them out.
+        if not announced or not _is_named(writer.keyring, what, _announced(writer, what) or b""):
+            raise refused(f"a new {what} key that was announced", f"give first: llamdex-provider rotate HOME {what}")
         (number, path), *_ = reversed(announced.items())
-        path.rename(config.keys / f"{what}-{number}-certificate.pem")
         if what == "ca":
-            _reissue(writer)
+            # Before the CA is the one that signs: interrupted, the same command does it again.
+            _reissue(writer, (path.read_bytes(), load_tls_key(key_files(config.keys, "ca")[number], passphrase)))
+        path.rename(config.keys / f"{what}-{number}-certificate.pem")
         # Signed again, so that silos notice that there is something to fetch.
         writer.publish(_next(writer))
-        return writer.keyring
-
-
-def retire(
-    home: Path, what: Rotated, *, root_keys: Path | None = None, passphrase: Passphrase | None = None
-) -> Keyring:
-    """End the keys before the present one; see the module's table.
-
-    Raises:
-        InputError: there are none, they are still needed, or ``use`` was not given yet.
-    """
-    with changing(home, root_keys=root_keys, passphrase=passphrase) as writer:
-        steps = {
-            "recipient": _end_recipients,
-            "signing": _end_signing,
-            "tls": _end_tls,
-            "ca": _end_cas,
-            "root": _end_roots,
-        }
-        ended = steps[what](writer)
-        if not ended:
-            raise _refused(f"a {what} key before the present one", f"give first: llamdex-provider rotate HOME {what}")
-        # From the disk last: until the keyring is out, the old keys are good.
-        for path in ended:
-            path.unlink(missing_ok=True)
         return writer.keyring
 
 
@@ -210,90 +187,49 @@ def _new_signing(writer: KeyringWriter) -> Keyring:
 
 def _new_tls(writer: KeyringWriter) -> Keyring:
     config, provider = writer.config, writer.keyring.provider
-    _require_finished(writer, "tls")
-    path = _next_path(writer, "tls")
-    save_tls_key(path, generate_tls_key(), _kept(writer, "tls"))
-    public = load_tls_key(path, writer.passphrase).public_key()
-    ca = load_ca(config, writer.passphrase)
-    certificate = issue_provider(config.trust_domain, config.provider, public, ca, writer.now)
-    write_atomically(config.keys / f"{path.stem}-announced.pem", certificate)
+    certificate = _announced(writer, "tls")
+    if certificate is None:
+        path = _next_path(writer, "tls")
+        save_tls_key(path, generate_tls_key(), _kept(writer, "tls"))
+        public = load_tls_key(path, writer.passphrase).public_key()
+        ca = load_ca(config, writer.passphrase)
+        certificate = issue_provider(config.trust_domain, config.provider, public, ca, writer.now)
+        write_atomically(config.keys / f"{path.stem}-announced.pem", certificate)
+    elif _is_named(writer.keyring, "tls", certificate):
+        raise waiting("tls")
     return replace(writer.keyring, provider=replace(provider, spki=(*provider.spki, spki_digest(certificate))))
 
 
 def _new_ca(writer: KeyringWriter) -> Keyring:
     config = writer.config
-    _require_finished(writer, "ca")
-    path = _next_path(writer, "ca")
-    save_tls_key(path, generate_tls_key(), _kept(writer, "ca"))
-    certificate = issue_ca(config.trust_domain, load_tls_key(path, writer.passphrase), writer.now)
-    write_atomically(config.keys / f"{path.stem}-announced.pem", certificate)
+    certificate = _announced(writer, "ca")
+    if certificate is None:
+        path = _next_path(writer, "ca")
+        save_tls_key(path, generate_tls_key(), _kept(writer, "ca"))
+        certificate = issue_ca(config.trust_domain, load_tls_key(path, writer.passphrase), writer.now)
+        write_atomically(config.keys / f"{path.stem}-announced.pem", certificate)
+    elif _is_named(writer.keyring, "ca", certificate):
+        raise waiting("ca")
     return replace(writer.keyring, ca=writer.keyring.ca + certificate.decode("ascii"))
 
 
-def _end_recipients(writer: KeyringWriter) -> list[Path]:
-    present, *old = writer.keyring.provider.recipients
-    if old and writer.config.registry.exists():
-        with Registry(writer.config.registry) as registry:
-            waiting = registry.uploads.count_for(tuple(key.keyid for key in old), datetime.now(UTC))
-        if waiting:
-            raise InputError(
-                "The old recipient key is still needed.",
-                expected="no upload under way that was sealed for it",
-                got=f"{waiting}",
-                next_step="wait until they have arrived or expired, an hour at most by default",
-            )
-    if not old:
-        return []
-    keyring = writer.keyring.with_revoked([key.keyid for key in old], now=writer.now, expires_at=writer.expires_at)
-    writer.publish(replace(keyring, provider=replace(keyring.provider, recipients=(present,))))
-    return [
-        path
-        for path in key_files(writer.config.keys, "recipient").values()
-        if load_recipient_key(path, writer.passphrase).public != present
-    ]
+def _announced(writer: KeyringWriter, name: str) -> bytes | None:
+    """The certificate that waits to be used, PEM; one that no keyring names was left by a killed rotation."""
+    waiting = list(key_files(writer.config.keys, name, "-announced").values())
+    return waiting[-1].read_bytes() if waiting else None
 
 
-def _end_signing(writer: KeyringWriter) -> list[Path]:
-    # The old public keys stay in the keyring, for the receipts that they signed.
-    return [
-        path
-        for path in key_files(writer.config.keys, "signing").values()
-        if load_signing_key(path, writer.passphrase).public != writer.keyring.provider.key
-    ]
+def _is_named(keyring: Keyring, name: str, certificate: bytes) -> bool:
+    return (
+        spki_digest(certificate) in keyring.provider.spki
+        if name == "tls"
+        else certificate.decode("ascii") in keyring.ca
+    )
 
 
-def _end_tls(writer: KeyringWriter) -> list[Path]:
-    _require_finished(writer, "tls")
-    shown = shown_pair(writer.config.keys, "tls")
-    digest = spki_digest(shown.certificate.read_bytes())
-    old = [other for other in writer.keyring.provider.spki if other != digest]
-    if old:
-        keyring = writer.keyring.with_revoked(old, now=writer.now, expires_at=writer.expires_at)
-        writer.publish(replace(keyring, provider=replace(keyring.provider, spki=(digest,))))
-    return _older_files(writer, "tls", shown.number)
-
-
-def _end_cas(writer: KeyringWriter) -> list[Path]:
-    _require_finished(writer, "ca")
-    shown = shown_pair(writer.config.keys, "ca")
-    certificate = shown.certificate.read_text(encoding="ascii")
-    if writer.keyring.ca != certificate:
-        _publish(writer, replace(writer.keyring, ca=certificate))
-    return _older_files(writer, "ca", shown.number)
-
-
-def _end_roots(writer: KeyringWriter) -> list[Path]:
-    present = {key.keyid for key in writer.root.keys}
-    return [
-        path
-        for path in sorted(writer.root_keys.rglob("*.pem"))
-        if load_signing_key(path, writer.passphrase).public.keyid not in present
-    ]
-
-
-def _reissue(writer: KeyringWriter) -> None:
-    """Make every certificate again with the CA that signs now, for the same keys: no pinned digest changes."""
-    config, ca = writer.config, load_ca(writer.config, writer.passphrase)
+def _reissue(writer: KeyringWriter, ca: tuple[bytes, Any]) -> None:
+    """Make every certificate again with a CA, for the same keys: no pinned digest changes."""
+    config = writer.config
     for suffix in ("-certificate", "-announced"):
         for number, path in key_files(config.keys, "tls", suffix).items():
             public = load_tls_key(key_files(config.keys, "tls")[number], writer.passphrase).public_key()
@@ -308,10 +244,6 @@ def _next(writer: KeyringWriter) -> Keyring:
     return writer.keyring.with_silos({}, now=writer.now, expires_at=writer.expires_at)
 
 
-def _publish(writer: KeyringWriter, changed: Keyring) -> None:
-    writer.publish(changed.with_silos({}, now=writer.now, expires_at=writer.expires_at))
-
-
 def _next_path(writer: KeyringWriter, name: str) -> Path:
     return writer.config.keys / f"{name}-{max(key_files(writer.config.keys, name)) + 1}.pem"
 
@@ -320,24 +252,3 @@ def _kept(writer: KeyringWriter, name: str) -> Passphrase | None:
     """New keys are under a passphrase where the newest old one is."""
     newest = list(key_files(writer.config.keys, name).values())[-1]
     return writer.passphrase if is_encrypted(newest) else None
-
-
-def _older_files(writer: KeyringWriter, name: str, number: int) -> list[Path]:
-    directory = writer.config.keys
-    return [
-        path
-        for suffix in ("-certificate", "")
-        for other, path in key_files(directory, name, suffix).items()
-        if other < number
-    ]
-
-
-def _require_finished(writer: KeyringWriter, name: str) -> None:
-    if key_files(writer.config.keys, name, "-announced"):
-        raise _refused(f"no {name} key that waits to be used", f"give first: llamdex-provider rotate HOME {name} --use")
-
-
-def _refused(expected: str, next_step: str) -> InputError:
-    return InputError(
-        "This step of a rotation cannot be taken now.", expected=expected, got="none", next_step=next_step
-    )

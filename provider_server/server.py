@@ -4,17 +4,19 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import Callable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from llamdex_fl.envelope import Passphrase
-from llamdex_fl.errors import LlamdexError, PortInUseError
+from llamdex_fl.envelope import Passphrase, issuing_ca
+from llamdex_fl.errors import CertificateError, LlamdexError, PortInUseError
 from llamdex_fl.wire.convert import MAX_MESSAGE_BYTES
 from provider_server.config import Limits, ProviderConfig
 from provider_server.desk import Checks, Desk
 from provider_server.guard import Guard
+from provider_server.keyring_writer import moment
 from provider_server.keys import load_provider_keys
 from provider_server.registry import Registry
 from provider_server.services import UploadService, add_to_server
@@ -45,19 +47,26 @@ def serve(
 
     Raises:
         PortInUseError: another process holds the address.
+        CertificateError: the TLS certificate is damaged or expired, or not its key's.
         ConfigError, KeyringError: the provider's home is not complete.
     """
     with Registry(config.registry) as registry:
         keys = load_provider_keys(config, passphrase)
         desk = Desk(config, registry, keys, checks)
         desk.review()
-        asyncio.run(_run(desk, ready))
+
+        def saw(silo: str, certificate: bytes) -> None:
+            # Known when a CA is to be retired: who would be locked out.
+            ca = issuing_ca(certificate, desk.current_keyring().ca.encode())
+            registry.sightings.note(silo, ca, moment())
+
+        asyncio.run(_run(desk, ready, saw))
 
 
-async def _run(desk: Desk, ready: Callable[[str], None]) -> None:
+async def _run(desk: Desk, ready: Callable[[str], None], saw: Callable[[str, bytes], None]) -> None:
     config = desk.config
     server = grpc.aio.server(
-        interceptors=[Guard(desk.current_keyring, config.limits)],
+        interceptors=[Guard(desk.current_keyring, config.limits, saw)],
         options=server_options(config.limits),
         # The guard counts, and tells who is refused to come again; this bounds what reaches the guard.
         maximum_concurrent_rpcs=_CALLS_AT_THE_GUARD * config.limits.rpcs,
@@ -105,6 +114,14 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
         port = server.add_secure_port(address, credentials)
     except RuntimeError:
         port = 0
+    if not port and _is_free(address):
+        # gRPC says the same of an address that is taken and of credentials that it does not take.
+        raise CertificateError(
+            "TLS does not take the provider's certificate, its key, or the consortium's CA.",
+            expected="a P-256 certificate with its key, and a CA",
+            got="others",
+            next_step="restore keys and keyring from a backup, or rotate the TLS key: llamdex-provider rotate HOME tls",
+        )
     if not port:
         raise PortInUseError(
             f"The upload service cannot listen on {address}.",
@@ -113,6 +130,20 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
             next_step="stop the other process, or change address in provider.toml",
         )
     return int(port)
+
+
+def _is_free(address: str) -> bool:
+    host, port = address.rsplit(":", 1)
+    try:
+        family, kind, protocol, _, name = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(name)
+    except OSError:
+        return False
+    return True
 
 
 def server_options(limits: Limits) -> list[tuple[str, int]]:

@@ -19,9 +19,9 @@ from llamdex_fl.envelope import (
     generate_tls_key,
     issue_ca,
     issue_provider,
-    load_root,
     read_keyring,
     read_root,
+    read_trust,
     save_recipient_key,
     save_signing_key,
     save_tls_key,
@@ -122,7 +122,8 @@ def _make_home(
 
 def root_fingerprint(home: Path) -> str:
     """The fingerprint of a provider's root."""
-    return load_root(load_provider_config(home).root, now=moment()).fingerprint()
+    root, _ = read_trust(load_provider_config(home).home, now=moment())
+    return root.fingerprint()
 
 
 def add_schema(home: Path, schema: Schema) -> Path:

@@ -20,23 +20,23 @@ from llamdex_fl.envelope import (
     Keyring,
     Passphrase,
     RefusedError,
-    Root,
     SigningKey,
     certificate_request,
-    load_keyring,
-    load_root,
+    changing_trust,
     load_tls_key,
     pem_passphrase,
     read_keyring,
-    read_root,
+    read_trust,
     request_is_for,
     spki_digest,
     tls_key_pem,
     write_atomically,
+    write_trust,
 )
 from llamdex_fl.errors import ConfigError, KeyringError
 from silo_client.config import SiloConfig, load_silo_config
 from silo_client.keys import KeySet, key_sets, make_key_set, next_key_set
+from silo_client.pinning import root_path, stored_keyring, trusted_root
 
 __all__ = [
     "SiloIdentity",
@@ -51,7 +51,6 @@ __all__ = [
 ]
 
 _REPLY_LIMIT = 32 << 20
-_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +63,7 @@ class SiloIdentity:
         tls_certificate: PEM.
         tls: the same for Python's own TLS, which trusts the consortium's CA only.
         keyring: verified.
+        expires_at: when the root or the keyring expires, whichever is first.
     """
 
     signer: SigningKey
@@ -71,6 +71,7 @@ class SiloIdentity:
     tls_certificate: bytes
     tls: ssl.SSLContext
     keyring: Keyring
+    expires_at: datetime
 
     def __repr__(self) -> str:
         """Name the key only."""
@@ -132,14 +133,14 @@ def finish(home: Path, answer: EnrolmentReply, passphrase: Passphrase | None = N
     """
     config = load_silo_config(home)
     invitation = _kept_invitation(config)
-    if invitation is None and not _root_path(config).exists():
+    if invitation is None and not root_path(config).exists():
         raise ConfigError(
             "This silo does not know which root to believe.",
             expected="the invitation that was taken before, or a root from an earlier enrolment",
             got="neither",
             next_step="first llamdex-silo enrol HOME INVITATION, or llamdex-silo join with the root's fingerprint",
         )
-    pinned = _root_path(config).exists()
+    pinned = root_path(config).exists()
     keyring = take(config, answer, None if pinned or invitation is None else invitation.root_fingerprint, passphrase)
     # It holds a secret, and is of no use any more.
     _invitation_path(config).unlink(missing_ok=True)
@@ -172,7 +173,7 @@ def rotate_keys(home: Path, passphrase: Passphrase | None = None) -> Path:
         ConfigError, KeyringError: the silo has not joined, or its keys or keyring are not usable.
     """
     config = load_silo_config(home)
-    present = _present_set(config, _stored_keyring(config), passphrase)
+    present = _present_set(config, stored_keyring(config), passphrase)
     # One that was made before and is not enrolled yet is used again.
     newest = key_sets(config)[0]
     keys = next_key_set(config, passphrase) if newest == present else make_key_set(newest, passphrase)
@@ -195,24 +196,30 @@ def take(
         ConfigError: the silo has no keys.
     """
     now = _now()
-    root = _trusted_root(config, answer, fingerprint, now)
-    at_least = _stored_keyring(config).version if config.keyring.exists() else 1
-    keyring = read_keyring(answer.keyring, root, now=now, at_least=at_least)
-    keys = _present_set(config, keyring, passphrase)
-    certificate = answer.certificate or keys.certificate.read_bytes()
-    _require_member(config, keyring, keys.signer(passphrase), certificate)
-    write_atomically(_root_path(config), (root.envelope or answer.root).to_json().encode())
-    write_atomically(keys.certificate, certificate)
-    write_atomically(config.keyring, answer.keyring.to_json().encode())
-    # Older sets only: a newer one waits for its own enrolment.
-    sets = key_sets(config)
-    for older in sets[sets.index(keys) + 1 :]:
-        older.remove()
+    with changing_trust(config.home):
+        root = trusted_root(config, answer, fingerprint, now)
+        at_least = stored_keyring(config).version if config.keyring.exists() else 1
+        keyring = read_keyring(answer.keyring, root, now=now, at_least=at_least)
+        keys = _present_set(config, keyring, passphrase)
+        certificate = answer.certificate or keys.certificate.read_bytes()
+        _require_member(config, keyring, keys.signer(passphrase), certificate)
+        # Before the keyring: it fits the old one too, or is of a key set that only the new one names.
+        write_atomically(keys.certificate, certificate)
+        write_trust(config.home, root.envelope or answer.root, answer.keyring)
+        # Older sets only: a newer one waits for its own enrolment.
+        sets = key_sets(config)
+        for older in sets[sets.index(keys) + 1 :]:
+            older.remove()
     return keyring
 
 
-def load_identity(config: SiloConfig, passphrase: Passphrase | None = None) -> SiloIdentity:
+def load_identity(config: SiloConfig, passphrase: Passphrase | None = None, *, expired: bool = False) -> SiloIdentity:
     """A silo's keys and keyring, verified.
+
+    Args:
+        config: the silo's.
+        passphrase: of the private keys.
+        expired: take an expired root or keyring too, to ask the provider for the next, and for nothing else.
 
     Raises:
         ConfigError: the silo has not joined, or a key is not usable.
@@ -225,8 +232,7 @@ def load_identity(config: SiloConfig, passphrase: Passphrase | None = None) -> S
             got="nothing",
             next_step="llamdex-silo enrol HOME INVITATION, and then llamdex-silo enrol HOME REPLY.json",
         )
-    now = _now()
-    keyring = load_keyring(config.keyring, load_root(_root_path(config), now=now), now=now)
+    root, keyring = read_trust(config.home, now=None if expired else _now())
     if keyring.provider.provider != config.provider:
         raise KeyringError(
             "The keyring is of another provider than the configuration.",
@@ -241,6 +247,7 @@ def load_identity(config: SiloConfig, passphrase: Passphrase | None = None) -> S
         tls_certificate=keys.certificate.read_bytes(),
         tls=_tls_context(keyring, keys, passphrase),
         keyring=keyring,
+        expires_at=min(root.expires_at, keyring.expires_at),
     )
     _require_member(config, keyring, identity.signer, identity.tls_certificate)
     return identity
@@ -289,45 +296,6 @@ def _tls_context(keyring: Keyring, keys: KeySet, passphrase: Passphrase | None) 
             next_step="join again with the provider's newest reply",
         ) from error
     return context
-
-
-def _trusted_root(config: SiloConfig, answer: EnrolmentReply, fingerprint: str | None, now: datetime) -> Root:
-    chain = (*answer.former_roots, answer.root)
-    if fingerprint is None:
-        if not _root_path(config).exists():
-            raise ConfigError(
-                "This silo has pinned no root yet.",
-                expected="an invitation, or the root's fingerprint",
-                got="neither",
-                next_step="llamdex-silo enrol HOME INVITATION",
-            )
-        return _stored_root(config).latest(chain, now)
-    wanted = fingerprint.lower().replace(":", "")
-    named = next((root for root in chain if root.digest().hex() == wanted), answer.root)
-    # An older root of the chain may have expired: it only says who may sign the next one.
-    believed = read_root(named, now=now if named is answer.root else _EVER, fingerprint=fingerprint)
-    newest = believed.latest(chain, now)
-    if not _root_path(config).exists():
-        return newest
-    stored = _stored_root(config)
-    if stored.fingerprint() != newest.fingerprint() and stored.latest(chain, now).fingerprint() != newest.fingerprint():
-        # Its own error says why it is no successor.
-        return stored.successor(answer.root, now)
-    return newest
-
-
-def _stored_root(config: SiloConfig) -> Root:
-    # Pinned before; only its keys matter here, so an expired one still says which version was seen.
-    return load_root(_root_path(config), now=_EVER)
-
-
-def _stored_keyring(config: SiloConfig) -> Keyring:
-    # The version that was seen last, expired or not: a rollback is a rollback.
-    return load_keyring(config.keyring, _stored_root(config), now=_EVER)
-
-
-def _root_path(config: SiloConfig) -> Path:
-    return config.home / "root.json"
 
 
 def _invitation_path(config: SiloConfig) -> Path:

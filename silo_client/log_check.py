@@ -3,6 +3,11 @@
 Order: the head's signatures; that it extends the head that was seen last; that every entry is in the tree, by
 computing the root from all of them; that each statement is the one that its release is named after; that every
 receipt of this silo is in the log where it says. Only then the new head is remembered.
+
+A provider's signing key may be revoked after it signed receipts. Then its signature alone proves nothing any more, for
+whoever got the key can sign and date what he likes; but the receipt is a leaf of a tree whose head a good key signed,
+and stands before the leaf that notes the revocation. That is what counts: such a receipt is as good as before, and
+reported as what it is. One that stands behind the revocation, or nowhere, is refused.
 """
 
 import json
@@ -31,7 +36,7 @@ from llamdex_fl.errors import ReceiptError
 from silo_client.config import SiloConfig
 from silo_client.connection import TransientError, unreachable
 from silo_client.enrolment import load_identity
-from silo_client.membership import read_log, refresh
+from silo_client.membership import read_log, renewed
 from silo_client.outbox import Outbox
 
 __all__ = ["LogReport", "ReleaseEntry", "check_log", "verify_log"]
@@ -44,13 +49,21 @@ class ReleaseEntry:
     Attributes:
         statement: what its silo signed; the release's id is its digest.
         signature: ``verified`` with a key of the present keyring, or ``former key``: its key is not in there any more.
-        own: whether this silo holds the receipt.
+        signer_revoked: whether that key was revoked since.
+        receipt: of this silo's receipt: ``verified``, or ``revoked key``: the key that signed it was revoked since, and
+            the log proves it; empty where this silo holds none.
     """
 
     body: ReceiptBody
     statement: Statement
     signature: str
-    own: bool
+    signer_revoked: bool
+    receipt: str
+
+    @property
+    def own(self) -> bool:
+        """Whether this silo holds the receipt."""
+        return bool(self.receipt)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,11 +73,13 @@ class LogReport:
     Attributes:
         seen_before: the size of the tree that this silo had seen before; 0 for none.
         receipts: how many receipts of this silo are in the log.
+        proven_by_log: how many of them were signed by a key that was revoked since.
     """
 
     head: TreeHead
     seen_before: int
     receipts: int
+    proven_by_log: int
     entries: tuple[ReleaseEntry | LogNote, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -77,6 +92,7 @@ class LogReport:
             "seen_before": self.seen_before,
             "consistent": True,
             "own_receipts": self.receipts,
+            "own_receipts_of_revoked_keys": self.proven_by_log,
             "entries": [_entry_document(entry) for entry in self.entries],
         }
 
@@ -88,18 +104,18 @@ def verify_log(config: SiloConfig, passphrase: Passphrase | None = None) -> LogR
         ReceiptError: the log was altered, forked or rolled back, or lacks a release that this silo has a receipt for.
         ProviderUnreachableError, ProviderIdentityError, RefusedError: the log cannot be read.
     """
-    identity = load_identity(config, passphrase)
+    identity = load_identity(config, passphrase, expired=True)
     outbox = Outbox(config)
     with outbox.locked():
         try:
-            if refresh(identity, config, passphrase):
-                identity = load_identity(config, passphrase)
+            identity = renewed(identity, config, passphrase)
             keyring = identity.keyring
-            known = outbox.tree_head(keyring.log_keys)
+            known = outbox.tree_head(keyring.known_log_keys)
             head, proof, entries = read_log(identity, config, 0 if known is None else known.size)
         except TransientError as error:
             raise (error.final or unreachable(config, str(error))) from error
-        report = check_log(head, proof, entries, keyring, known=known, receipts=outbox.receipts(keyring.log_keys))
+        receipts = outbox.receipts(keyring.known_log_keys)
+        report = check_log(head, proof, entries, keyring, known=known, receipts=receipts)
         outbox.remember(report.head)
     return report
 
@@ -121,7 +137,7 @@ def check_log(  # noqa: PLR0913 - what was read, and what is known
         entries: the leaves' payloads, with releases' signed statements.
         keyring: the present one.
         known: the head that this silo verified last.
-        receipts: all that this silo holds.
+        receipts: all that this silo holds, verified with ``Keyring.known_log_keys``.
 
     Raises:
         ReceiptError: something does not verify.
@@ -134,23 +150,42 @@ def check_log(  # noqa: PLR0913 - what was read, and what is known
         raise _wrong("the entries that the signed tree head stands for", "others")
     if known is not None and root_hash(leaves[: known.size]) != known.root_hash:
         raise _wrong("the entries that this silo saw before", "others")
-    own = {receipt.body.leaf_index: receipt for receipt in receipts}
-    for index, receipt in own.items():
+    own: dict[int, str] = {}
+    for receipt in receipts:
+        index, revoked = receipt.body.leaf_index, receipt.keyid in keyring.revoked
         if index >= len(entries) or entries[index][0] != receipt.envelope.payload:
-            raise _wrong(f"this silo's receipt at place {index} of the log", "another entry, or none")
-    return LogReport(
+            got = "another entry, or none" + ("; a key that was revoked since signed the receipt" if revoked else "")
+            raise _wrong(f"this silo's receipt at place {index} of the log", got)
+        own[index] = "revoked key" if revoked else "verified"
+    report = LogReport(
         head=tree_head,
         seen_before=0 if known is None else known.size,
         receipts=len(own),
+        proven_by_log=sum(state == "revoked key" for state in own.values()),
         entries=tuple(
-            _check_entry(index, payload, statement, keyring, own=index in own)
+            _check_entry(index, payload, statement, keyring, receipt=own.get(index, ""))
             for index, (payload, statement) in enumerate(entries)
         ),
     )
+    for receipt in receipts:
+        if receipt.keyid in keyring.revoked:
+            _require_before_revocation(receipt, report.entries)
+    return report
+
+
+def _require_before_revocation(receipt: Receipt, entries: Sequence[ReleaseEntry | LogNote]) -> None:
+    noted = [entry.leaf_index for entry in entries if isinstance(entry, LogNote) and receipt.keyid in entry.revoked]
+    if not noted:
+        raise _wrong("a note of the revocation of the key that signed this silo's receipt", "none")
+    if noted[0] < receipt.body.leaf_index:
+        raise _wrong(
+            f"this silo's receipt before place {noted[0]} of the log, where its key's revocation is noted",
+            f"place {receipt.body.leaf_index}",
+        )
 
 
 def _check_entry(
-    index: int, payload: bytes, signed: SignedEnvelope | None, keyring: Keyring, *, own: bool
+    index: int, payload: bytes, signed: SignedEnvelope | None, keyring: Keyring, *, receipt: str
 ) -> ReleaseEntry | LogNote:
     entry = read_log_entry(payload)
     if entry.leaf_index != index or entry.provider != keyring.provider.provider:
@@ -172,7 +207,14 @@ def _check_entry(
     said = (statement.silo, statement.upload_id, statement.round_challenge, statement.artefact_digest)
     if said != (entry.silo, entry.upload_id, entry.round_challenge, entry.artefact_digest):
         raise _wrong("a statement that says what the log says", "one that says something else")
-    return ReleaseEntry(body=entry, statement=statement, signature=signature, own=own)
+    signers = {hint.keyid.split("/")[0] for hint in signed.signatures}
+    return ReleaseEntry(
+        body=entry,
+        statement=statement,
+        signature=signature,
+        signer_revoked=bool(signers & set(keyring.revoked)),
+        receipt=receipt,
+    )
 
 
 def _entry_document(entry: ReleaseEntry | LogNote) -> dict[str, Any]:
@@ -191,7 +233,9 @@ def _entry_document(entry: ReleaseEntry | LogNote) -> dict[str, Any]:
         "bytes": entry.statement.plaintext_length,
         "guarantee": guarantee_document(entry.statement.guarantee),
         "signature": entry.signature,
+        "signer_revoked": entry.signer_revoked,
         "own": entry.own,
+        "receipt": entry.receipt or None,
     }
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -12,9 +13,9 @@ from llamdex_fl.wire import convert
 from llamdex_fl.wire.v1 import consortium_service_pb2_grpc
 from silo_client.config import SiloConfig
 from silo_client.connection import open_channel, read_error
-from silo_client.enrolment import SiloIdentity, take
+from silo_client.enrolment import SiloIdentity, load_identity, take
 
-__all__ = ["read_log", "refresh"]
+__all__ = ["read_log", "refresh", "renewed"]
 
 _SECONDS = 60.0
 _REPLY_LIMIT = 32 << 20
@@ -53,6 +54,18 @@ def refresh(identity: SiloIdentity, config: SiloConfig, passphrase: Passphrase |
         return False
     take(config, EnrolmentReply.from_json(text.decode("utf-8", "replace")), passphrase=passphrase)
     return True
+
+
+def renewed(identity: SiloIdentity, config: SiloConfig, passphrase: Passphrase | None = None) -> SiloIdentity:
+    """The identity to go on with, after ``refresh``; an expired one is good for no more than asking.
+
+    Raises:
+        KeyringError: root or keyring has expired, and the provider has no newer one.
+        TransientError, ProviderIdentityError, RefusedError: as ``refresh``.
+    """
+    if refresh(identity, config, passphrase) or datetime.now(UTC) >= identity.expires_at:
+        return load_identity(config, passphrase)
+    return identity
 
 
 def read_log(

@@ -37,7 +37,7 @@ from llamdex_fl.wire.v1 import upload_service_pb2, upload_service_pb2_grpc
 from silo_client.config import SiloConfig
 from silo_client.connection import CONNECT_SECONDS, TransientError, open_channel, read_error, unreachable
 from silo_client.enrolment import SiloIdentity, load_identity
-from silo_client.membership import refresh
+from silo_client.membership import renewed
 from silo_client.outbox import Outbox
 
 __all__ = ["connect", "keep", "resume", "stored_receipt", "upload"]
@@ -91,9 +91,9 @@ def upload(
         KeyringError, ConfigError: the silo's own keys or keyring are not usable.
     """
     outbox = Outbox(config)
-    identity = load_identity(config, passphrase)
+    identity = load_identity(config, passphrase, expired=True)
     with outbox.locked():
-        before = outbox.receipt(offer.challenge, identity.keyring.log_keys)
+        before = outbox.receipt(offer.challenge, identity.keyring.known_log_keys)
         if before is None:
             outbox.put(release, offer)
         elif before.artefact_digest != weights.digest(weights.encode(release.tensors)):
@@ -118,7 +118,7 @@ def resume(
     Needs neither the release nor the records: everything is in the spool. Raises as ``upload``.
     """
     outbox = Outbox(config)
-    identity = load_identity(config, passphrase)
+    identity = load_identity(config, passphrase, expired=True)
     with outbox.locked():
         return _deliver(outbox, identity, config, challenge, deadline_s, passphrase)
 
@@ -129,7 +129,7 @@ def stored_receipt(config: SiloConfig, challenge: str, *, passphrase: Passphrase
     Raises:
         ReceiptError: the file is damaged.
     """
-    return Outbox(config).receipt(challenge, load_identity(config, passphrase).keyring.log_keys)
+    return Outbox(config).receipt(challenge, load_identity(config, passphrase, expired=True).keyring.known_log_keys)
 
 
 def _deliver(  # noqa: PLR0913, PLR0917 - what upload and resume share
@@ -140,7 +140,7 @@ def _deliver(  # noqa: PLR0913, PLR0917 - what upload and resume share
     deadline_s: float,
     passphrase: Passphrase | None,
 ) -> Receipt | None:
-    receipt = outbox.receipt(challenge, identity.keyring.log_keys)
+    receipt = outbox.receipt(challenge, identity.keyring.known_log_keys)
     if receipt is not None:
         return receipt
     order = outbox.get(challenge)
@@ -188,8 +188,7 @@ class _Delivery:
 
     def _refresh(self) -> None:
         """Take a newer keyring or certificate first: keys of either side may have been rotated."""
-        if refresh(self.identity, self.config, self.passphrase):
-            self.identity = load_identity(self.config, self.passphrase)
+        self.identity = renewed(self.identity, self.config, self.passphrase)
 
     def _once(self, stub: Any) -> Receipt:  # noqa: ANN401 - a generated stub
         sealed = self.outbox.sealed(self.offer.challenge) or self._seal(stub)
@@ -248,7 +247,7 @@ class _Delivery:
         return committed.receipt
 
     def _known(self) -> TreeHead | None:
-        return self.outbox.tree_head(self.identity.keyring.log_keys)
+        return self.outbox.tree_head(self.identity.keyring.known_log_keys)
 
     def _remember(self, head: TreeHead, proof: tuple[bytes, ...]) -> None:
         known = self._known()

@@ -6,13 +6,16 @@ docs/envelope.md.
 """
 
 from llamdex_fl.envelope.certificates import (
+    ca_digests,
     certificate_request,
     issue_ca,
     issue_provider,
     issue_silo,
+    issuing_ca,
     provider_name,
     renew_silo,
     request_is_for,
+    require_certificate,
     silo_uri,
     spki_digest,
 )
@@ -50,6 +53,7 @@ from llamdex_fl.envelope.session import Chunk, Committed, Header, Progress, Sess
 from llamdex_fl.envelope.signing import Signature, SigningKey, VerifyKey
 from llamdex_fl.envelope.statement import Statement, guarantee_document, guarantee_from_document
 from llamdex_fl.envelope.suite import CHUNK_SIZE, SUITE, TAG_SIZE, RecipientKey, RecipientPublicKey
+from llamdex_fl.envelope.trust import changing_trust, read_trust, write_trust
 
 __all__ = [
     "CHUNK_SIZE",
@@ -88,7 +92,9 @@ __all__ = [
     "TreeHead",
     "VerifyKey",
     "Wish",
+    "ca_digests",
     "certificate_request",
+    "changing_trust",
     "generate_tls_key",
     "guarantee_document",
     "guarantee_from_document",
@@ -96,6 +102,7 @@ __all__ = [
     "issue_ca",
     "issue_provider",
     "issue_silo",
+    "issuing_ca",
     "load_keyring",
     "load_recipient_key",
     "load_root",
@@ -106,8 +113,10 @@ __all__ = [
     "read_keyring",
     "read_log_entry",
     "read_root",
+    "read_trust",
     "renew_silo",
     "request_is_for",
+    "require_certificate",
     "save_recipient_key",
     "save_signing_key",
     "save_tls_key",
@@ -120,4 +129,5 @@ __all__ = [
     "verify_statement",
     "verify_successor",
     "write_atomically",
+    "write_trust",
 ]

@@ -16,15 +16,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from llamdex_fl.envelope.refusal import Answer, RefusedError
+from llamdex_fl.errors import CertificateError
 
 __all__ = [
+    "ca_digests",
     "certificate_request",
     "issue_ca",
     "issue_provider",
     "issue_silo",
+    "issuing_ca",
     "provider_name",
     "renew_silo",
     "request_is_for",
+    "require_certificate",
     "silo_uri",
     "spki_digest",
 ]
@@ -148,6 +152,73 @@ def spki_digest(certificate: bytes) -> str:
             next_step="enrol again",
         ) from None
     return hashlib.sha256(spki).hexdigest()
+
+
+def ca_digests(authorities: bytes) -> list[str]:
+    """Hex SHA-256 of each CA's certificate (DER), in the order of the PEM text.
+
+    Raises:
+        CertificateError: one of them is damaged.
+    """
+    return [one.fingerprint(SHA256()).hex() for one in _authorities(authorities)]
+
+
+def issuing_ca(certificate: bytes, authorities: bytes) -> str:
+    """Which of several CAs (PEM) signed a certificate (PEM): its digest as ``ca_digests`` gives it; empty for none.
+
+    Raises:
+        CertificateError: one of them is damaged.
+    """
+    (issued, *_) = _authorities(certificate)
+    for one in _authorities(authorities):
+        try:
+            issued.verify_directly_issued_by(one)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return one.fingerprint(SHA256()).hex()
+    return ""
+
+
+def _authorities(pem: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise _unusable("the keyring or a connection", "X.509 certificates in PEM", "something else") from None
+
+
+def require_certificate(
+    certificate: bytes, *, where: str, now: datetime, key: ec.EllipticCurvePrivateKey | None = None
+) -> None:
+    """Refuse what TLS would not take, or what the other end would refuse, before a server shows it.
+
+    Args:
+        certificate: one or more, PEM.
+        where: what holds it, for the error.
+        now: the present.
+        key: the private key that it must be for.
+
+    Raises:
+        CertificateError: it is damaged, not valid now, or for another key.
+    """
+    try:
+        parsed = x509.load_pem_x509_certificates(certificate)
+    except ValueError:
+        raise _unusable(where, "an X.509 certificate in PEM", "something else") from None
+    for one in parsed:
+        if not one.not_valid_before_utc <= now <= one.not_valid_after_utc:
+            valid = f"one from {one.not_valid_before_utc} to {one.not_valid_after_utc}"
+            raise _unusable(where, "a certificate that is valid now", valid)
+    if key is not None and parsed[0].public_key() != key.public_key():
+        raise _unusable(where, "the certificate of the private key beside it", "another key's")
+
+
+def _unusable(where: str, expected: str, got: str) -> CertificateError:
+    return CertificateError(
+        f"The certificate in {where} cannot be used.",
+        expected=expected,
+        got=got,
+        next_step="restore it from a backup, or make a new one: llamdex-provider rotate HOME tls, and then --use",
+    )
 
 
 def _issue(

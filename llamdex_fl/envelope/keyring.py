@@ -103,8 +103,17 @@ class Keyring:
 
     @property
     def log_keys(self) -> tuple[VerifyKey, ...]:
-        """Keys that may have signed receipts and tree heads, the present one first."""
-        return tuple(key for key in (self.provider.key, *self.provider.former) if key.keyid not in self.revoked)
+        """Keys whose signatures under receipts and tree heads count, the present one first: what comes from outside."""
+        return tuple(key for key in self.known_log_keys if key.keyid not in self.revoked)
+
+    @property
+    def known_log_keys(self) -> tuple[VerifyKey, ...]:
+        """The same with revoked ones: for what was verified and kept before they were revoked.
+
+        Alone, a signature of a revoked key proves nothing: whoever has the key may have made it at any time. With
+        the log it does not have to, see ``silo_client.log_check``.
+        """
+        return (self.provider.key, *self.provider.former)
 
     def at(self, now: datetime) -> "Keyring":
         """The keyring without former keys of silos whose time is over, or that are revoked."""

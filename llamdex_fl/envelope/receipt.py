@@ -134,6 +134,11 @@ class Receipt:
         return merkle.leaf_hash(self.envelope.payload).hex()
 
     @property
+    def keyid(self) -> str:
+        """Id of the provider's key that signed it."""
+        return self.envelope.signatures[0].keyid.split("/")[0]
+
+    @property
     def release_id(self) -> str:
         """Hex; names the release that was accepted."""
         return self.body.release_id
@@ -153,13 +158,23 @@ class Receipt:
             now: the time of the tree head.
             key: the provider's.
         """
-        envelope = sign(_RECEIPT_TYPE, body.to_payload(), key)
-        all_leaves = [*leaves, merkle.leaf_hash(envelope.payload)]
+        return cls.again(body, [*leaves, merkle.leaf_hash(body.to_payload())], now, key)
+
+    @classmethod
+    def again(cls, body: ReceiptBody, leaves: Sequence[bytes], now: datetime, key: SigningKey) -> "Receipt":
+        """Sign a receipt that is in the log, and the log's head: the same receipt by another key.
+
+        Args:
+            body: what is confirmed.
+            leaves: the hashes of all leaves of the log, this one's among them.
+            now: the time of the tree head.
+            key: the provider's.
+        """
         return cls(
             body=body,
-            envelope=envelope,
-            proof=tuple(merkle.inclusion_proof(all_leaves, body.leaf_index)),
-            tree_head=TreeHead.make(body.provider, len(all_leaves), merkle.root_hash(all_leaves), now, key),
+            envelope=sign(_RECEIPT_TYPE, body.to_payload(), key),
+            proof=tuple(merkle.inclusion_proof(leaves, body.leaf_index)),
+            tree_head=TreeHead.make(body.provider, len(leaves), merkle.root_hash(leaves), now, key),
         )
 
     @classmethod

@@ -41,25 +41,39 @@ class Root:
     def latest(self, chain: Iterable[SignedEnvelope], now: datetime) -> "Root":
         """The last root of a chain of successors; those that are not newer than this one are passed over.
 
+        As for a client of The Update Framework (its specification, 5.3), a root says who may sign the next one even
+        after it has expired: only the last one must be valid now. So a root that was forgotten until it expired can
+        be rotated still, and whoever was away for long follows.
+
         Args:
             chain: signed roots, the oldest first.
             now: the present.
 
         Raises:
-            KeyringError: one of them is not its predecessor's successor.
+            KeyringError: one of them is not its predecessor's successor, or the last one has expired.
         """
         root = self
         for envelope in chain:
             # The version is only a hint here: ``successor`` verifies what it says.
             if _claimed_version(envelope) > root.version:
-                root = root.successor(envelope, now)
+                root = root.successor(envelope, None)
+        root.require_valid(now)
         return root
 
-    def successor(self, envelope: SignedEnvelope, now: datetime) -> "Root":
+    def require_valid(self, now: datetime) -> None:
+        """Refuse a root that has expired; raises ``KeyringError``."""
+        if now >= self.expires_at:
+            raise distrusted("a root that is still valid", f"expired at {timestamp(self.expires_at)}")
+
+    def successor(self, envelope: SignedEnvelope, now: datetime | None) -> "Root":
         """The next root, once this root's threshold and its own signed it.
 
+        Args:
+            envelope: the signed root.
+            now: the present; None where it is only a step on the way to the last root.
+
         Raises:
-            KeyringError: it is not this root's successor.
+            KeyringError: it is not this root's successor, or has expired.
         """
         try:
             envelope.verified_by(_ROOT_TYPE, self.keys, self.threshold)
@@ -81,12 +95,12 @@ class Root:
         )
 
 
-def read_root(envelope: SignedEnvelope, *, now: datetime, fingerprint: str | None = None) -> Root:
+def read_root(envelope: SignedEnvelope, *, now: datetime | None, fingerprint: str | None = None) -> Root:
     """A root that its own threshold signed.
 
     Args:
         envelope: the signed root.
-        now: the present.
+        now: the present; None takes an expired one too, where it only says who may sign the next.
         fingerprint: what people compared; None only for a root of our own making.
 
     Raises:
@@ -113,13 +127,13 @@ def read_root(envelope: SignedEnvelope, *, now: datetime, fingerprint: str | Non
         envelope.verified_by(_ROOT_TYPE, keys, root.threshold)
     except RefusedError as error:
         raise distrusted("a root that is signed by itself", error.problem) from error
-    if now >= root.expires_at:
-        raise distrusted("a root that is still valid", f"expired at {timestamp(root.expires_at)}")
+    if now is not None:
+        root.require_valid(now)
     return root
 
 
-def load_root(path: Path, *, now: datetime) -> Root:
-    """Read a root that was pinned before; raises ``KeyringError``."""
+def load_root(path: Path, *, now: datetime | None) -> Root:
+    """Read a root that was pinned before, as ``read_root`` does; raises ``KeyringError``."""
     return read_root(read_signed_file(path), now=now)
 
 

@@ -106,7 +106,7 @@ def evaluate_questions(
     config = load_provider_config(_found(home))
     # Read before the LLM is loaded: a wrong line is told at once.
     read_questions(questions, {schema.name: schema for schema in provider_schemas(config)})
-    assembly = open_assembly(config)
+    assembly = open_assembly(config, fixed=True)
     # Again, with the schemas that the connectors know: one may have been added since they were trained.
     asked = read_questions(questions, assembly.reader.schemas)
     with console.progress() as shown:

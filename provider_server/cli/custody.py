@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,18 +107,28 @@ def releases(
     schema: Annotated[str | None, typer.Option(help="Only of the schema with this digest.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the experts that were accepted: whose, under which guarantee, and whether they may speak."""
-    from provider_server.registry import Registry, ReleaseRecord  # noqa: PLC0415 - keeps --help fast
+    """List the experts that were accepted: whose, under which guarantee, and whether they may speak.
+
+    An active expert of a silo that was revoked does not speak.
+    """
+    from llamdex_fl.errors import KeyringError  # noqa: PLC0415 - keeps --help fast
+    from provider_server.registry import Registry, ReleaseRecord  # noqa: PLC0415
+    from provider_server.speaking import speaking_releases  # noqa: PLC0415
 
     def document(record: ReleaseRecord) -> dict[str, Any]:
-        return {**asdict(record), "accepted_at": record.accepted_at.isoformat()}
+        speaks = record.release_id in speaking
+        return {**asdict(record), "accepted_at": record.accepted_at.isoformat(), "speaks": speaks}
 
-    with Registry(load_provider_config(home).registry) as registry:
+    config, speaking = load_provider_config(home), set[str]()
+    with Registry(config.registry) as registry:
         records = registry.releases(schema)
+        # Under a keyring that has expired nobody speaks.
+        with suppress(KeyringError):
+            speaking = {record.release_id for record in speaking_releases(config, registry, schema)}
     if as_json:
         console.print_json([document(record) for record in records])
         return
-    table = Table("release", "silo", "architecture", "epsilon", "delta", "accepted", "status", "reason")
+    table = Table("release", "silo", "architecture", "epsilon", "delta", "accepted", "status", "speaks", "reason")
     for record in records:
         table.add_row(
             record.release_id[:16],
@@ -127,6 +138,7 @@ def releases(
             f"{record.guarantee.delta:.2g}",
             f"{record.accepted_at:%Y-%m-%d %H:%M:%S}",
             record.status,
+            "yes" if record.release_id in speaking else "no",
             record.reason,
         )
     console.stdout.print(table)

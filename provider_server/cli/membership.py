@@ -131,6 +131,12 @@ def rotate(  # noqa: PLR0913 - each is an option
     retire_old: Annotated[
         bool, typer.Option("--retire", help="End the old ones, and remove their private keys from the disk.")
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="ca --retire: even if silos have not been seen with a certificate of the new CA yet."
+        ),
+    ] = False,
     root_keys: Annotated[int | None, typer.Option(help="root: how many keys the new one has.")] = None,
     root_threshold: Annotated[int | None, typer.Option(help="root: how many of them must sign.")] = None,
     root_keys_from: RootKeys = None,
@@ -139,7 +145,8 @@ def rotate(  # noqa: PLR0913 - each is an option
     """Rotate a key of the provider without downtime: the new one beside the old, then instead of it.
 
     recipient, signing, root: "rotate" and, later, "--retire". tls, ca: "rotate" announces, then "--use", then
-    "--retire". Silos take the new keyring at their next upload. A running provider needs no restart.
+    "--retire", which waits for a ca until every silo was seen with a certificate of the new one. Silos take the new
+    keyring at their next upload. A running provider needs no restart.
     """
     from provider_server import rotation  # noqa: PLC0415 - keeps --help fast
 
@@ -151,9 +158,16 @@ def rotate(  # noqa: PLR0913 - each is an option
             next_step="see llamdex-provider rotate --help",
         )
     passphrase = console.passphrase(passphrase_file)
-    if use_it or retire_old:
-        act = rotation.use if use_it else rotation.retire
-        after = act(home, what, root_keys=root_keys_from, passphrase=passphrase)  # type: ignore[arg-type]  # checked
+    if use_it:
+        after = rotation.use(home, what, root_keys=root_keys_from, passphrase=passphrase)  # type: ignore[arg-type]  # checked
+    elif retire_old:
+        after = rotation.retire(
+            home,
+            what,  # type: ignore[arg-type]  # checked
+            root_keys=root_keys_from,
+            passphrase=passphrase,
+            force=force,
+        )
     elif what == "root":
         after = rotation.rotate_root(
             home, count=root_keys, threshold=root_threshold, root_keys=root_keys_from, passphrase=passphrase
@@ -167,25 +181,38 @@ def rotate(  # noqa: PLR0913 - each is an option
 @app.command()
 def keyring(home: Home, *, as_json: AsJson = False) -> None:
     """Show who is who now: version and expiry, the provider's keys, the silos and what was revoked."""
-    from llamdex_fl.envelope import load_keyring, load_root  # noqa: PLC0415 - keeps --help fast
+    from llamdex_fl.envelope import ca_digests, read_trust  # noqa: PLC0415 - keeps --help fast
     from provider_server.config import load_provider_config  # noqa: PLC0415
+    from provider_server.registry import Registry  # noqa: PLC0415
 
-    config, ever = load_provider_config(home), datetime.min.replace(tzinfo=UTC)
-    root = load_root(config.root, now=ever)
-    present = load_keyring(config.keyring, root, now=ever).at(datetime.now(UTC))
+    config = load_provider_config(home)
+    root, present = read_trust(config.home, now=None)
+    present, seen = present.at(datetime.now(UTC)), {}
+    if config.registry.exists():
+        with Registry(config.registry) as registry:
+            seen = registry.sightings.all()
     document = {
         "version": present.version,
         "expires_at": present.expires_at.isoformat(),
         "expired": datetime.now(UTC) >= present.expires_at,
-        "root": {"version": root.version, "fingerprint": root.fingerprint(), "threshold": root.threshold},
+        "root": {
+            "version": root.version,
+            "fingerprint": root.fingerprint(),
+            "threshold": root.threshold,
+            "expires_at": root.expires_at.isoformat(),
+            "expired": datetime.now(UTC) >= root.expires_at,
+        },
         "signing": [key.keyid for key in (present.provider.key, *present.provider.former)],
         "recipient": [key.keyid for key in present.provider.recipients],
         "tls": list(present.provider.spki),
+        "ca": ca_digests(present.ca.encode()),
         "silos": {
             silo: {
                 "key": member.key.keyid,
                 "former": {former.key.keyid: former.until.isoformat() for former in member.former},
                 "revoked": bool({member.key.keyid, member.spki} & set(present.revoked)),
+                # Of which CA the certificate is that it showed last, and since when.
+                "seen": {"ca": seen[silo].ca, "since": seen[silo].since.isoformat()} if silo in seen else None,
             }
             for silo, member in sorted(present.silos.items())
         },

@@ -7,7 +7,8 @@ ServerApp). Not here: decisions (``provider_server.intake``), weights (files und
 from provider_server.registry.database import Database
 from provider_server.registry.releases import ReleaseRecord, Status
 from provider_server.registry.rounds import RoundRecord
+from provider_server.registry.sightings import Sighting
 from provider_server.registry.store import Registry
 from provider_server.registry.uploads import UploadRecord
 
-__all__ = ["Database", "Registry", "ReleaseRecord", "RoundRecord", "Status", "UploadRecord"]
+__all__ = ["Database", "Registry", "ReleaseRecord", "RoundRecord", "Sighting", "Status", "UploadRecord"]

@@ -12,7 +12,7 @@ from llamdex_fl.errors import ArtefactError
 
 __all__ = ["Database", "from_seconds", "to_seconds"]
 
-_VERSION = 2
+_VERSION = 3
 _TABLES = """
 CREATE TABLE rounds (
     challenge TEXT PRIMARY KEY,
@@ -68,13 +68,22 @@ CREATE TABLE tree_heads (
 """
 
 
-#: What a registry of version 1 lacks.
-_SINCE_VERSION_1 = """
+#: What each later version added, by the version that lacks it.
+_ADDED = {
+    1: """
 CREATE TABLE noted (
     what TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) STRICT
-"""
+""",
+    2: """
+CREATE TABLE sightings (
+    silo TEXT PRIMARY KEY,
+    ca TEXT NOT NULL,
+    since INTEGER NOT NULL
+) STRICT
+""",
+}
 
 
 class Database:
@@ -101,8 +110,10 @@ class Database:
             if version == 0:
                 for statement in _TABLES.split(";"):
                     self._connection.execute(statement)
-            if version in {0, 1}:
-                self._connection.execute(_SINCE_VERSION_1)
+            if 0 <= version < _VERSION:
+                for lacking, statement in _ADDED.items():
+                    if version <= lacking:
+                        self._connection.execute(statement)
                 self._connection.execute(f"PRAGMA user_version = {_VERSION}")
             elif version != _VERSION:
                 raise ArtefactError(

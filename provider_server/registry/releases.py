@@ -104,6 +104,10 @@ class Releases:
             raise AssertionError(f"no release {release_id}")
         return str(row["receipt"])
 
+    def replace_receipt(self, release_id: str, receipt: str) -> None:
+        """Keep a receipt that says the same, signed by another key."""
+        self._database.execute("UPDATE releases SET receipt = ? WHERE release_id = ?", (receipt, release_id))
+
     def mark(self, release_id: str, status: Status, reason: str) -> int:
         """Change a release's status; ``withdrawn`` is for good. The number of releases changed."""
         return self._database.execute(

@@ -13,13 +13,14 @@ from llamdex_fl.release import Offer, Release
 from provider_server.registry.database import Database
 from provider_server.registry.releases import Log, ReleaseRecord, Releases, Status
 from provider_server.registry.rounds import RoundRecord, Rounds
+from provider_server.registry.sightings import Sightings
 from provider_server.registry.uploads import Uploads
 
 __all__ = ["Registry"]
 
 
 class Registry:
-    """Rounds, uploads, releases and the log of one provider.
+    """Rounds, uploads, releases, the log, and which certificates were seen, of one provider.
 
     Args:
         path: the database file; weights lie beside it, under ``artefacts/``.
@@ -32,6 +33,7 @@ class Registry:
         self.uploads = Uploads(self.database)
         self.accepted = Releases(self.database)
         self.log = Log(self.database)
+        self.sightings = Sightings(self.database)
         self._artefacts = path.parent / "artefacts"
 
     def __enter__(self) -> Self:

@@ -125,17 +125,21 @@ def update(
     from silo_client.config import load_silo_config  # noqa: PLC0415 - keeps --help fast
     from silo_client.connection import TransientError, unreachable  # noqa: PLC0415
     from silo_client.enrolment import load_identity, read_reply_file, take  # noqa: PLC0415
-    from silo_client.membership import refresh  # noqa: PLC0415
+    from silo_client.membership import renewed  # noqa: PLC0415
 
     config, passphrase = load_silo_config(home), console.passphrase(passphrase_file)
     if reply is not None:
         keyring = take(config, read_reply_file(reply), passphrase=passphrase)
     else:
         try:
-            refresh(load_identity(config, passphrase), config, passphrase)
+            before = load_identity(config, passphrase, expired=True)
+            identity = renewed(before, config, passphrase)
+            if identity is not before:
+                # With what was taken: it works, and the provider has seen it.
+                identity = renewed(identity, config, passphrase)
+            keyring = identity.keyring
         except TransientError as error:
             raise (error.final or unreachable(config, str(error))) from error
-        keyring = load_identity(config, passphrase).keyring
     _say_joined(keyring, as_json=as_json)
 
 

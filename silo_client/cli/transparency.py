@@ -151,13 +151,14 @@ def _show_log(report: "LogReport") -> None:
             f"{statement.architecture}, {statement.plaintext_length:,} bytes, release {body.release_id[:12]}, "
             f"schema {body.schema_digest[:12]}, for {statement.purpose}",
             f"epsilon {claim.epsilon:.4g}, delta {claim.delta:.2g}, {claim.adjacency} {claim.unit}",
-            entry.signature,
+            entry.signature + (", key revoked since" if entry.signer_revoked else ""),
         )
     console.stdout.print(table)
     console.stdout.print(
         f"verified: {report.head.size} entries, root {report.head.root_hash.hex()[:16]}, signed by "
         f"{report.head.provider}; it extends the {report.seen_before} entries seen before; "
-        f"{report.receipts} receipts of this silo are in it",
+        f"{report.receipts} receipts of this silo are in it"
+        + (f", {report.proven_by_log} signed by a key that was revoked since" if report.proven_by_log else ""),
         highlight=False,
         markup=False,
         soft_wrap=True,

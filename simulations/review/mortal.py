@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PROVIDER_POINTS", "SILO_POINTS", "Point", "main"]
+__all__ = ["PROVIDER_POINTS", "ROTATION_POINTS", "SILO_POINTS", "Point", "main"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +69,8 @@ PROVIDER_POINTS: tuple[Point, ...] = (
     *_around("pathlib:Path", "unlink"),
     *_around(_DESK, "review"),
 )
+#: Each file that a rotation of the root puts into its place.
+ROTATION_POINTS: tuple[Point, ...] = _around("pathlib:Path", "replace", 1, 2, 3, 4)
 _DELIVERY, _OUTBOX = "silo_client.uplink:_Delivery", "silo_client.outbox:Outbox"
 SILO_POINTS: tuple[Point, ...] = (
     *_around(_OUTBOX, "put"),
@@ -88,11 +90,11 @@ SILO_POINTS: tuple[Point, ...] = (
 
 
 def main() -> None:
-    """``mortal provider TRAP ARGUMENTS...`` or ``mortal silo TRAP HOME SEED``: run it, with the traps laid."""
+    """``mortal provider|rotation TRAP ARGUMENTS...`` or ``mortal silo TRAP JOB``: run it, with the traps laid."""
     program, trap, *arguments = sys.argv[1:]
-    for point in PROVIDER_POINTS if program == "provider" else SILO_POINTS:
+    for point in {"provider": PROVIDER_POINTS, "rotation": ROTATION_POINTS, "silo": SILO_POINTS}[program]:
         _lay(point, Path(trap))
-    if program == "provider":
+    if program != "silo":
         from provider_server.cli import main as serve  # noqa: PLC0415 - only where it is needed
 
         sys.argv = ["llamdex-provider", *arguments]

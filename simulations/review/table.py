@@ -9,13 +9,14 @@ from simulations.review import (
     load_cases,
     statement_cases,
     transport_cases,
+    trust_cases,
 )
 from simulations.review.case import Case, registered
 
 __all__ = ["CAPTURE_ID", "CASES", "FLIPS_ID", "THREATS", "Threat"]
 
 #: Imported for the cases that they enter.
-_MODULES = (client_cases, content_cases, crash_cases, load_cases, statement_cases, transport_cases)
+_MODULES = (client_cases, content_cases, crash_cases, load_cases, statement_cases, transport_cases, trust_cases)
 CASES: tuple[Case, ...] = registered()
 #: Rows of the report that are not cases of the table: the capture, and the bits flipped in the provider's own code.
 CAPTURE_ID, FLIPS_ID = 50, 51
@@ -86,14 +87,19 @@ THREATS: tuple[Threat, ...] = (
         cases=(34,),
     ),
     Threat(
-        threat="A crash or a full disk loses, doubles or half-writes a release",
-        control="Written before it is answered; one transaction enters a release; a resume sends the same bytes",
-        cases=(35, 46, 47),
+        threat="A crash or a full disk loses, doubles or half-writes a release, or locks somebody out",
+        control="Written before it is answered; one transaction enters a release; root and keyring change together",
+        cases=(35, 46, 47, 55),
     ),
     Threat(
         threat="The provider denies or rewrites what it accepted",
         control="Signed receipts with inclusion proofs in a Merkle log, compared with what the silo saw before",
         cases=(36, 37),
+    ),
+    Threat(
+        threat="The provider's signing key is stolen",
+        control="Rotated and revoked: nothing that only it signed is taken; what it signed before holds by the log",
+        cases=(56,),
     ),
     Threat(
         threat="Another provider, or an old keyring",

@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 from second_implementation import canonical, dsse, leaf, pae, safetensors, stream, stream_key, tree
-from world import HERE, KEYRING, LATER, NOW, RECEIPT, ROOT, STATEMENT, TREE_HEAD, World, write
+from world import HERE, KEYRING, LATER, NOW, RECEIPT, ROOT, STATEMENT, TREE_HEAD, YEAR, World, write
 
 IDENTITY = b"\x01" + bytes(31)
 
@@ -39,6 +39,7 @@ def make_tampered(world: World) -> None:
     _receipts(world, manifest)
     _keyrings(world, manifest)
     _roots(world, manifest)
+    _root_chains(world, manifest)
     _weights(world, manifest)
     bad = "UNAUTHENTICATED"
     manifest.add("request", "signed-by-another-key", bad, world.request(world.silo, world.stranger))
@@ -257,6 +258,24 @@ def _roots(world: World, manifest: Manifest) -> None:
     }
     for defect, document in files.items():
         manifest.add("root", defect, "KeyringError", document)
+
+
+def _root_chains(world: World, manifest: Manifest) -> None:
+    """Roots that do not follow from the one that was pinned, or end in one that is over."""
+    first, second, third = world.root_chain()
+    pinned = hashlib.sha256(pae(ROOT, base64.b64decode(first["payload"]))).hexdigest()
+    (key, *last), late = world.later_roots, "2025-07-31T12:00:00Z"
+    for defect, roots in {
+        "second-not-signed-by-the-first": [first, world.successor(2, [key], [], late), third],
+        "second-under-the-threshold-of-the-first": [first, world.successor(2, [key], world.roots[:1], late), third],
+        "second-not-signed-by-itself": [first, {**second, "signatures": second["signatures"][:4]}, third],
+        "third-signed-by-the-first": [first, second, world.successor(3, last, world.roots, YEAR)],
+        "second-is-missing": [first, world.successor(3, last, [*world.roots[:2], key], YEAR)],
+        "last-one-expired": [first, second],
+        "pinned-one-expired-and-no-other": [first],
+        "another-one-pinned": [second, third],
+    }.items():
+        manifest.add("root-chain", defect, "KeyringError", {"pinned": pinned, "readAt": NOW, "roots": roots})
 
 
 def _weights(world: World, manifest: Manifest) -> None:

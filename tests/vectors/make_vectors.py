@@ -29,6 +29,7 @@ def make_documents(world: World) -> None:
     """Keys, canonical texts, root and keyring, enrolment."""
     signers = {"silo": world.silo, "provider": world.provider, "root-0": world.roots[0]}
     signers |= {"root-1": world.roots[1], "root-2": world.roots[2]}
+    signers |= {f"root-{number}": key for number, key in enumerate(world.later_roots, start=3)}
     write(
         "ldx1/keys.json",
         {
@@ -95,6 +96,9 @@ def make_documents(world: World) -> None:
     reply["keyring"] = dsse(KEYRING, canonical(world.keyring()), world.roots[0], world.roots[2])
     write("ldx1/enrolment-reply.json", reply)
     fingerprint = hashlib.sha256(pae(ROOT, root)).hexdigest()
+    chain = world.root_chain()
+    first = hashlib.sha256(pae(ROOT, base64.b64decode(chain[0]["payload"]))).hexdigest()
+    write("ldx1/root-chain.json", {"pinned": first, "readAt": NOW, "roots": chain})
     write("ldx1/trust.json", {"rootFingerprint": fingerprint, "readAt": NOW, "keyringVersionSeenLast": 2})
 
 

@@ -259,10 +259,18 @@ def open_root(path: Path) -> None:
     read_root(envelope, now=NOW, fingerprint=fingerprint)
 
 
+def open_root_chain(path: Path) -> Root:
+    document = json.loads(path.read_text())
+    first, *others = (SignedEnvelope.from_document(root) for root in document["roots"])
+    now = datetime.fromisoformat(document["readAt"])
+    return read_root(first, now=None, fingerprint=document["pinned"]).latest(others, now)
+
+
 OPENERS = {
     "header": open_header,
     "receipt": open_receipt,
     "root": open_root,
+    "root-chain": open_root_chain,
     "keyring": lambda path: load_keyring(path, root(), now=NOW, at_least=2),
     "request": lambda path: EnrolmentRequest.verified(path.read_text()),
     "safetensors": lambda path: weights.load(path, SHAPES),
@@ -291,6 +299,9 @@ def test_the_good_ones_open():
     """What the tampered files differ from is accepted by the same functions."""
     open_receipt(HERE / "ldx1" / "receipt.json")
     open_root(HERE / "ldx1" / "root.json")
+    last = open_root_chain(HERE / "ldx1" / "root-chain.json")
+    assert (last.version, last.threshold) == (3, 2)
+    assert {key.keyid for key in last.keys} == {signer("root-4").public.keyid, signer("root-5").public.keyid}
     OPENERS["keyring"](HERE / "ldx1" / "keyring.json")
     OPENERS["request"](HERE / "ldx1" / "enrolment-request.json")
     OPENERS["safetensors"](HERE / "ldx1" / "expert.safetensors")

@@ -47,6 +47,7 @@ class World:
         self.silo, self.provider = Signer("silo", frozen), Signer("provider", frozen)
         self.stranger = Signer("stranger", frozen)
         self.roots = [Signer(f"root/{number}", frozen) for number in range(3)]
+        self.later_roots = [Signer(f"root/{number}", frozen) for number in range(3, 6)]
         self.recipient, self.other_recipient = Recipient("recipient"), Recipient("other recipient")
         weight = struct.pack("<6f", *(0.25 * number - 0.5 for number in range(6)))
         self.tensors = {"linear.weight": ((2, 3), weight), "linear.bias": ((2,), struct.pack("<2f", 1.0, -1.0))}
@@ -134,6 +135,21 @@ class World:
     def root(self, **changes: object) -> dict[str, Any]:
         keys = [signer.public() for signer in self.roots]
         return {"version": 1, "threshold": 2, "keys": keys, "expiresAt": YEAR, **changes}
+
+    def root_chain(self) -> list[dict[str, Any]]:
+        """Three roots, each the next one's predecessor; the first two have expired when the chain is read."""
+        second, *third = self.later_roots
+        return [
+            dsse(ROOT, canonical(self.root(expiresAt="2025-01-31T12:00:00Z")), *self.roots[:2]),
+            self.successor(2, [second], self.roots[1:], "2025-07-31T12:00:00Z"),
+            self.successor(3, third, [second], YEAR),
+        ]
+
+    def successor(self, version: int, keys: list[Signer], others: list[Signer], expires_at: str) -> dict[str, Any]:
+        """A root of which all keys sign, and some others."""
+        public = [signer.public() for signer in keys]
+        root = self.root(version=version, threshold=len(keys), keys=public, expiresAt=expires_at)
+        return dsse(ROOT, canonical(root), *others, *keys)
 
     def keyring(self, **changes: object) -> dict[str, Any]:
         provider = {

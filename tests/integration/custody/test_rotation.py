@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from llamdex_fl.envelope import RefusedError, load_keyring, load_root, provider_name, spki_digest
-from llamdex_fl.errors import KeyringError, ProviderIdentityError
+from llamdex_fl.errors import InputError, KeyringError, ProviderIdentityError
 from llamdex_fl.wire import convert
 from provider_server.keyring_writer import moment
 from provider_server.membership import enrol_silos, revoke
@@ -144,12 +144,60 @@ def test_the_ca_in_a_running_server(running: Consortium):
     use(running.home, "ca")
     send(running)
     assert load_identity(running.silos["a"]).tls_certificate != key_before
-    send(running, "b")
-    retire(running.home, "ca")
+    # b was seen with its old certificate, and c never: they would be locked out.
+    running.add_silos(["c", "gone"])
+    revoke(running.home, "gone")
+    with pytest.raises(InputError, match=r"2 of the silos .*b \(seen with one of an older CA since 20.*; c \(never"):
+        retire(running.home, "ca")
+    shown = json.loads(running.run("keyring", "--json").stdout)
+    assert shown["silos"]["a"]["seen"]["ca"] == shown["ca"][-1]
+    assert shown["silos"]["b"]["seen"]["ca"] == shown["ca"][0]
+    assert shown["silos"]["c"]["seen"] is None
+    told = running.run("rotate", "ca", "--retire")
+    assert told.returncode == 2
+    assert "llamdex-silo update HOME" in told.stderr
+    for silo in ("b", "c"):
+        command = [*SILO, "update", str(running.silos[silo].home)]
+        assert subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 0
+    assert retire(running.home, "ca")
     assert keyring(running.home).ca.count("BEGIN CERTIFICATE") == 1
     send(running)
     send(running, "b")
     assert sorted(path.name for path in (running.home / "keys").glob("ca*")) == ["ca-2-certificate.pem", "ca-2.pem"]
+
+
+def test_a_ca_is_retired_by_force_and_the_silo_that_missed_it_takes_its_reply_by_file(running: Consortium):
+    send(running)
+    rotate(running.home, "ca")
+    use(running.home, "ca")
+    with pytest.raises(InputError, match="locked out"):
+        retire(running.home, "ca")
+    assert running.run("rotate", "ca", "--retire", "--force").returncode == 0
+    silo = running.silos["a"]
+    with pytest.raises(ProviderIdentityError):
+        send(running)
+    take(silo, read_reply_file(running.home / "replies" / "a.json"))
+    send(running)
+
+
+def test_the_use_of_a_ca_that_was_interrupted_is_given_again(running: Consortium, monkeypatch: pytest.MonkeyPatch):
+    rotate(running.home, "ca")
+    send(running)
+    send(running, "b")
+    with monkeypatch.context() as patch:
+
+        def die(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(Path, "rename", die)
+        with pytest.raises(KeyboardInterrupt):
+            use(running.home, "ca")
+    send(running)
+    use(running.home, "ca")
+    send(running)
+    send(running, "b")
+    retire(running.home, "ca")
+    send(running)
 
 
 def test_the_root(running: Consortium):

@@ -17,9 +17,9 @@ from llamdex_fl import console, weights
 from llamdex_fl.assembly import Seat
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
 from llamdex_fl.connectors.injector import Injector, InjectorRecipe
-from llamdex_fl.connectors.reader import Reader, ReaderRecipe
-from llamdex_fl.envelope import SealOrder, Wish, seal
-from llamdex_fl.errors import ArtefactError, ConfigError, SchemaError
+from llamdex_fl.connectors.reader import Reader, ReaderRecipe, Reading
+from llamdex_fl.envelope import Keyring, SealOrder, Wish, read_trust, seal
+from llamdex_fl.errors import ArtefactError, ConfigError, InputError, SchemaError
 from llamdex_fl.experts import THERMOMETER_LINEAR, tensor_shapes
 from llamdex_fl.release import Offer
 from llamdex_fl.schema import Schema, load_library_schema
@@ -27,7 +27,7 @@ from provider_server import fitting
 from provider_server.cli.main import app
 from provider_server.config import ProviderConfig, load_provider_config
 from provider_server.desk import Checks, Desk
-from provider_server.fitting import fit_connectors, open_assembly, provider_schemas, unseat_revoked
+from provider_server.fitting import fit_connectors, open_assembly, provider_schemas
 from provider_server.invitations import invite
 from provider_server.keys import load_provider_keys
 from provider_server.quarantine import review
@@ -106,6 +106,10 @@ def test_a_provider_without_experts_answers_with_its_llm_alone(
     assert assembly.answer("Did she survive?", max_new_tokens=2).schema is None
 
 
+def _keyring(config: ProviderConfig) -> Keyring:
+    return read_trust(config.home, now=datetime.now(UTC))[1]
+
+
 def _send(founded: tuple[Path, str], silo: str, seat: Seat, base: BaseLLM, directory: Path) -> None:
     """An expert's whole way from a silo to the registry, but for the sockets."""
     provider, fingerprint = founded
@@ -167,7 +171,7 @@ def delivered(
     seat = make_seat(TITANIC, "archive", 4)
     _send(founded, "archive", seat, base, tmp_path_factory.mktemp("silo"))
     with Registry(config.registry) as registry:
-        review(registry, config.limits)
+        review(registry, config.limits, _keyring(config))
     return seat
 
 
@@ -178,24 +182,33 @@ def test_an_accepted_expert_takes_its_seat(config: ProviderConfig, base: BaseLLM
     np.testing.assert_array_equal(seat.expert.class_counts_C, delivered.expert.class_counts_C)
 
 
-def test_a_revoked_silo_s_expert_is_not_seated(
+def test_a_revoked_silo_s_expert_speaks_no_more(  # noqa: PLR0913, PLR0917 - fixtures
     config: ProviderConfig,
     founded: tuple[Path, str],
     base: BaseLLM,
     make_seat: Callable[..., Seat],
     tmp_path: Path,
+    delivered: Seat,
 ) -> None:
+    del delivered
     _send(founded, "leaver", make_seat(TITANIC, "leaver", 6), base, tmp_path)
     with Registry(config.registry) as registry:
-        review(registry, config.limits)
+        review(registry, config.limits, _keyring(config))
     assembly = open_assembly(config, base)
     assert "leaver" in {seat.silo for seat in assembly.seats("titanic")}
-    assert unseat_revoked(config, assembly) == []
+    assembly.seat("titanic", make_seat(TITANIC, "guest", 8))
+    measured = open_assembly(config, base, fixed=True)
+    question = "A woman of 30 in first class, fare 80 pounds. Did she survive the Titanic?"
+    assert measured.answer(question, max_new_tokens=2)
+    assert assembly.unseat_revoked() == []
     revoke(config.home, "leaver")
-    # At the next question of a new process, and of one that keeps its assembly open.
+    # At the next question of a new process, and of one that keeps its assembly open; nobody else loses a seat.
     assert "leaver" not in {seat.silo for seat in open_assembly(config, base).seats("titanic")}
-    assert unseat_revoked(config, assembly) == ["leaver"]
-    assert "leaver" not in {seat.silo for seat in assembly.seats("titanic")}
+    assert "leaver" not in assembly.answer(question, max_new_tokens=2).silos
+    assert {seat.silo for seat in assembly.seats("titanic")} == {"archive", "guest"}
+    # What is being measured does not change unnoticed.
+    with pytest.raises(InputError, match="leaver"):
+        measured.answer(question, max_new_tokens=2)
     # New keys do not give the old ones' expert its voice back.
     home = tmp_path / "leaver"
     request = request_by_invitation(home, invite(config.home, "leaver"), new_keys=True)
@@ -217,7 +230,7 @@ def test_an_expert_speaks_from_its_review_to_its_withdrawal(
 
     assert "visitor" not in silos()
     with Registry(config.registry) as registry:
-        review(registry, config.limits)
+        review(registry, config.limits, _keyring(config))
         assert "visitor" in silos()
         (record,) = [record for record in registry.releases(TITANIC.digest()) if record.silo == "visitor"]
         registry.withdraw(record.release_id, "test")
@@ -250,6 +263,41 @@ def test_ask_and_eval_answer_on_the_command_line(
     assert json.loads(capsys.readouterr().out)["questions"] == 1
     assert _run(*arguments) == 0
     assert "reader.exact_match" in capsys.readouterr().out
+
+
+def test_a_revocation_by_command_silences_the_expert_at_the_next_question(  # noqa: PLR0913, PLR0917 - fixtures
+    config: ProviderConfig,
+    founded: tuple[Path, str],
+    base: BaseLLM,
+    delivered: Seat,
+    make_seat: Callable[..., Seat],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    del delivered
+    _send(founded, "suspect", make_seat(TITANIC, "suspect", 7), base, tmp_path)
+    with Registry(config.registry) as registry:
+        review(registry, config.limits, _keyring(config))
+    # Two training steps teach a reader nothing: it is told the route.
+    monkeypatch.setattr(Reader, "read", lambda _, asked: [Reading("titanic", 1.0, {}, {}) for _ in asked])
+
+    def said() -> tuple[list[str], dict[str, bool]]:
+        assert _run("ask", "Did she survive the Titanic?", "--home", str(config.home), "--json") == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert _run("releases", str(config.home), "--json") == 0
+        listed = json.loads(capsys.readouterr().out)
+        return sorted(answer["experts"]), {one["silo"]: one["speaks"] for one in listed}
+
+    experts, speaks = said()
+    assert experts == ["archive", "suspect"]
+    assert speaks["suspect"]
+    assert _run("revoke", str(config.home), "suspect") == 0
+    assert capsys.readouterr().out.startswith("revoked suspect")
+    experts, speaks = said()
+    assert experts == ["archive"]
+    assert not speaks["suspect"]
+    assert _run("releases", str(config.home)) == 0
 
 
 @pytest.mark.parametrize("content", [None, "{}\n", ""])

@@ -14,13 +14,18 @@ from llamdex_fl.envelope import (
     RefusedError,
     SignedEnvelope,
     SigningKey,
+    ca_digests,
     certificate_request,
     generate_tls_key,
     issue_ca,
     issue_provider,
     issue_silo,
+    issuing_ca,
+    renew_silo,
+    require_certificate,
     spki_digest,
 )
+from llamdex_fl.errors import CertificateError
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 
@@ -78,3 +83,39 @@ def test_enrolment_requests():
     for text in (stolen, SignedEnvelope(altered.payload_type, payload, altered.signatures).to_json(), "{}", "x"):
         with pytest.raises(RefusedError):
             EnrolmentRequest.verified(text)
+
+
+def test_which_ca_issued_a_certificate(ca: tuple[bytes, ec.EllipticCurvePrivateKey]):
+    # Of the same name: only the signature tells them apart.
+    key = generate_tls_key()
+    other = issue_ca("example.org", key, NOW), key
+    both = other[0] + ca[0]
+    digests = ca_digests(both)
+    assert len(set(digests)) == 2
+    request = certificate_request("a", generate_tls_key())
+    for number, one in enumerate((other, ca)):
+        issued = issue_silo("example.org", "a", request, one, NOW)
+        assert issuing_ca(issued, both) == digests[number]
+        assert issuing_ca(renew_silo("example.org", "a", issued, one, NOW), both) == digests[number]
+        assert issuing_ca(issued, ca[0]) == (digests[1] if one is ca else "")
+    for bad in (b"", b"nonsense"):
+        with pytest.raises(CertificateError):
+            ca_digests(bad)
+        with pytest.raises(CertificateError):
+            issuing_ca(ca[0], bad)
+
+
+def test_a_certificate_that_may_be_shown(ca: tuple[bytes, ec.EllipticCurvePrivateKey]):
+    key = generate_tls_key()
+    pem = issue_provider("example.org", "prov", key.public_key(), ca, NOW)
+    require_certificate(pem, where="here", now=NOW, key=key)
+    require_certificate(pem + ca[0], where="here", now=NOW)
+    for certificate, now, private in (
+        (pem, NOW, generate_tls_key()),
+        (pem, NOW - timedelta(hours=1), key),
+        (pem, NOW + timedelta(days=398), key),
+        (pem + ca[0], NOW + timedelta(days=3651), key),
+        (b"", NOW, key),
+    ):
+        with pytest.raises(CertificateError, match="here"):
+            require_certificate(certificate, where="here", now=now, key=private)

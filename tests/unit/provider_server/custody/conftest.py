@@ -33,22 +33,27 @@ class Bench:
     def __init__(self, directory: Path) -> None:
         """Found a consortium of the silos a and b."""
         self.home = directory / "provider"
-        fingerprint = init_provider(self.home, provider="prov", trust_domain="heart.example", address="127.0.0.1:0")
+        self._fingerprint = init_provider(
+            self.home, provider="prov", trust_domain="heart.example", address="127.0.0.1:0"
+        )
         self.schema = load_library_schema("heart")
         add_schema(self.home, self.schema)
         self.silos: dict[str, SiloIdentity] = {}
-        for silo in ("a", "b"):
-            home = directory / silo
+        self.spool = directory
+        self.add_silos("a", "b")
+        self.now = datetime.now(UTC).replace(microsecond=0)
+        self.epsilon = 0.5
+        self.desks: list[Desk] = []
+
+    def add_silos(self, *silos: str) -> None:
+        for silo in silos:
+            home = self.spool / silo
             home.mkdir()
             (home / "silo.toml").write_text(
                 f'silo = "{silo}"\ndata = "d"\nprovider = "prov"\nprovider_address = "127.0.0.1:1"\n'
             )
-            join(home, enrol(self.home, [make_keys(home)])[0], fingerprint)
+            join(home, enrol(self.home, [make_keys(home)])[0], self._fingerprint)
             self.silos[silo] = load_identity(load_silo_config(home))
-        self.now = datetime.now(UTC).replace(microsecond=0)
-        self.epsilon = 0.5
-        self.desks: list[Desk] = []
-        self.spool = directory
 
     def desk(self) -> Desk:
         """A desk as after a restart: nothing is shared with the one before but the disk."""

@@ -230,3 +230,38 @@ def test_quarantine(bench: Bench):
         bench.registry.load_release(record.release_id)
     with pytest.raises(Exception, match="no release"):
         bench.registry.load_release("00" * 32)
+
+
+def test_what_a_revoked_silo_sent_judges_nobody(bench: Bench):
+    bench.add_silos("c", "d", "e")
+
+    def arrives(silo: str, seed: int) -> str:
+        sealed = bench.seal(desk, silo, seed=seed)
+        bench.send(desk, sealed, silo)
+        bench.commit(desk, sealed, silo)
+        desk.review()
+        return {record.silo: record.status for record in bench.registry.releases()}[silo]
+
+    desk = bench.desk()
+    for seed, silo in enumerate(("c", "d", "e")):
+        assert arrives(silo, seed) == "active"
+    # So strict that random weights never agree; but fewer than three others judge nobody.
+    with (bench.home / "provider.toml").open("a") as file:
+        file.write("\n[limits]\nagreement = 0.99\n")
+    desk = bench.desk()
+    assert arrives("a", 5) == "quarantined"
+    assert arrives("b", 6) == "quarantined"
+    revoke(bench.home, "c")
+    desk.review()
+    # Two others are left, who judge nobody.
+    assert [record.silo for record in bench.registry.releases(status="active")] == ["c", "d", "e", "a"]
+
+
+def test_sizes_on_the_line_do_not_depend_on_the_weights(bench: Bench):
+    desk = bench.desk()
+    offers = [bench.offer(), bench.offer()]
+    seals = [bench.seal(desk, offer=offer, seed=seed) for seed, offer in enumerate(offers)]
+    assert seals[0].statement.artefact_digest != seals[1].statement.artefact_digest
+    sizes = [[sealed.path.stat().st_size, *(len(chunk.ciphertext) for chunk in sealed.chunks(0))] for sealed in seals]
+    assert sizes[0] == sizes[1]
+    assert sum(sizes[0][1:]) - seals[0].statement.plaintext_length == 16 * 3

@@ -1,6 +1,7 @@
 """The log's notes: every revocation and policy change once, before the next release; old registries go on."""
 
 import sqlite3
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -59,20 +60,29 @@ def test_a_withdrawn_release_is_noted(bench: Bench):
     assert kinds(bench) == ["a", "revocation"]
 
 
-def test_a_registry_of_version_1_is_taken_over(bench: Bench):
+@pytest.mark.parametrize(("version", "lacks"), [(1, ("noted", "sightings")), (2, ("sightings",))])
+def test_a_registry_of_an_older_version_is_taken_over(bench: Bench, version: int, lacks: tuple[str, ...]):
     desk = bench.desk()
     deliver(bench, desk)
     bench.registry.close()
     path = bench.home / "registry.sqlite"
     connection = sqlite3.connect(path)
-    connection.execute("DROP TABLE noted")
-    connection.execute("PRAGMA user_version = 1")
+    for table in lacks:
+        connection.execute(f"DROP TABLE {table}")
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.commit()
     connection.close()
     again = bench.desk()
     deliver(bench, again)
     assert kinds(bench) == ["a", "a"]
-    bench.registry.database.execute("PRAGMA user_version = 3")
+    bench.registry.sightings.note("a", "ca", bench.now)
+    bench.registry.sightings.note("a", "ca", bench.now + timedelta(days=1))
+    bench.registry.sightings.note("b", "other", bench.now)
+    assert {silo: (seen.ca, seen.since) for silo, seen in bench.registry.sightings.all().items()} == {
+        "a": ("ca", bench.now),
+        "b": ("other", bench.now),
+    }
+    bench.registry.database.execute("PRAGMA user_version = 4")
     bench.registry.close()
     with pytest.raises(ArtefactError):
         Registry(path)
