@@ -4,8 +4,8 @@ Some questions lean the LLM towards an outcome whatever is injected. The lean is
 log-odds at the first token of its answer, and what is injected is corrected by it: a pass through the few tokens after
 the question, whose keys and values are kept. The LLM's full vocabulary stays open, nothing is masked or restricted.
 
-So it may also say what is no outcome, or one with the words of another. Then it is asked once more, with the outcome
-that it found likeliest marked as sure; the odds stay those of the first time.
+So it may also say what is no outcome, or one with the words of another. Then it is asked once more, and offered only
+the outcome that it found likeliest; the odds stay those of the first time.
 
 Shape suffixes: B questions, L tokens of a whole prompt, N outcomes, K injected tokens (as many as outcomes), D width.
 """
@@ -87,9 +87,8 @@ class Speaker:
         said = [said_N.exp() for said_N in prompts.said(first_BV)]
         astray = [row for row, one in enumerate(injections) if not words[row].state_one_of(one.schema.target.sentences)]
         if astray:
-            again = _Prompts(self, [injections[row] for row in astray])
-            sure = [_sure(said[row]) for row in astray]
-            for row, own in zip(astray, self._generated(again, sure, again.opened(), lengths)[0], strict=True):
+            again = _Prompts(self, [injections[row] for row in astray], [[int(said[row].argmax())] for row in astray])
+            for row, own in zip(astray, self._generated(again, again.wanted, again.opened(), lengths)[0], strict=True):
                 words[row] = own
         return [
             Spoken(
@@ -172,13 +171,6 @@ class _Words:
         )
 
 
-def _sure(said_N: Tensor) -> Tensor:
-    """Log-probabilities that leave no doubt of the outcome that the LLM found likeliest."""
-    chance_N = torch.full_like(said_N, _FLOOR)
-    chance_N[said_N.argmax()] = 1.0
-    return torch.log_softmax(chance_N.log(), -1)
-
-
 def _slope(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> float:
     """How much the LLM's log-odds moved for a move of one in the injected: the secant between two passes."""
     given_N, said_N = ((later_N - earlier_N) for earlier_N, later_N in zip(before, now, strict=True))
@@ -221,13 +213,21 @@ class _Prompts:
     So what follows the questions starts at one place in all rows, ``before``, and can be run again from there.
     """
 
-    def __init__(self, speaker: Speaker, injections: Sequence[Injection]) -> None:
+    def __init__(
+        self, speaker: Speaker, injections: Sequence[Injection], offered: Sequence[Sequence[int]] | None = None
+    ) -> None:
+        """Write the prompts; ``offered`` tells which outcomes stand in each, all of them if None."""
         self._speaker = speaker
         base = speaker.base
-        halves = [injection_prompt(base, one.question, one.schema.target.sentences) for one in injections]
+        offered = offered or [range(len(one.schema.target.sentences)) for one in injections]
+        sentences = [
+            [one.schema.target.sentences[place] for place in places]
+            for one, places in zip(injections, offered, strict=True)
+        ]
+        halves = [injection_prompt(base, one.question, own) for one, own in zip(injections, sentences, strict=True)]
         device = halves[0].before_T.device
         embed = base.model.get_input_embeddings()
-        self._words = [speaker.words(one.schema) for one in injections]
+        self._words = [speaker.words(one.schema)[list(places)] for one, places in zip(injections, offered, strict=True)]
         self._after_AD = embed(halves[0].after_T)
         opening = speaker.opening()
         opened = all(opening.begins(half.before_T) for half in halves)
@@ -243,11 +243,11 @@ class _Prompts:
         self.mask_BL = torch.cat([before_mask_BT, after_mask_BS], dim=1)
         self._positions_BL = (self.mask_BL.cumsum(-1) - 1).clamp(min=0)
         self._first = [
-            torch.tensor([base.answer_ids(sentence)[0] for sentence in one.schema.target.sentences], device=device)
-            for one in injections
+            torch.tensor([base.answer_ids(sentence)[0] for sentence in own], device=device) for own in sentences
         ]
         self.wanted = [
-            torch.log_softmax(one.probability_N.to(device).float().clamp(min=_FLOOR).log(), -1) for one in injections
+            torch.log_softmax(one.probability_N.to(device).float().clamp(min=_FLOOR).log()[list(places)], -1)
+            for one, places in zip(injections, offered, strict=True)
         ]
 
     def embeddings(self, given: Sequence[Tensor]) -> Tensor:
