@@ -55,6 +55,7 @@ def figures(measured: Measured) -> dict[str, Any]:
             "accuracy": patients["answer_accuracy"],
             "auc": patients["answer_auc"],
             "sentence_rate": patients["answer_sentence_rate"],
+            "asked_again_rate": patients["asked_again_rate"],
             "expert_accuracy_true_features": patients["expert_accuracy_true_features"],
             "expert_auc_true_features": patients["expert_auc_true_features"],
             "all_held_out": _all_held_out(measured.assembly, held_out, truth_n),
