@@ -13,8 +13,10 @@ import json
 import os
 import stat
 import sys
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -27,6 +29,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -34,7 +37,17 @@ from rich.progress import (
 
 from llamdex_fl.errors import ConfigError, InputError, InternalError, LlamdexError, SystemRefusedError
 
-__all__ = ["AskPassphrase", "PassphraseFile", "passphrase", "print_json", "progress", "run", "stderr", "stdout"]
+__all__ = [
+    "AskPassphrase",
+    "PassphraseFile",
+    "passphrase",
+    "print_json",
+    "progress",
+    "run",
+    "stages",
+    "stderr",
+    "stdout",
+]
 
 #: For people: tables and text that are the result.
 stdout = Console()
@@ -81,6 +94,29 @@ def progress() -> Progress:
         transient=False,
         disable=not stderr.is_terminal,
     )
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """Show work in stages: what is yielded is told (stage, done, in all); in all 0 while it is not known.
+
+    On a terminal, a bar a stage with the time left. Else, in a log or a pipe, a line where a stage begins and one where
+    it ends, after the seconds since the first.
+    """
+    with progress() as shown:
+        tasks: dict[str, TaskID] = {}
+        began = time.monotonic()
+
+        def told(stage: str, done: int, total: int) -> None:
+            fresh = stage not in tasks
+            if fresh:
+                tasks[stage] = shown.add_task(stage, total=None)
+            shown.update(tasks[stage], completed=done, total=total or None)
+            if shown.disable and (fresh or done == total > 0):
+                state = "done" if done == total > 0 else "..."
+                stderr.print(f"{time.monotonic() - began:5.0f} s  {stage} {state}", highlight=False, markup=False)
+
+        yield told
 
 
 def passphrase(file: Path | None = None, *, new: bool = False, ask: bool = False) -> Callable[[], bytes] | None:

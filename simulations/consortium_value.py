@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from llamdex_fl.assembly import AssembledLlamdex, Seat, evaluate
+from llamdex_fl.assembly import AskedQuestion, AssembledLlamdex, Seat, evaluate
 from llamdex_fl.experts import THERMOMETER_LINEAR, Expert, combine, one_against_rest
 from llamdex_fl.privacy import Budget, Guarantee, Ledger
 from llamdex_fl.release import Offer, Release
@@ -23,7 +23,6 @@ from silo_client.policy import DEFAULT_PURPOSE, Policy, authorise
 from silo_client.training import train
 from simulations.datasets import (
     LabelledRecord,
-    Split,
     load_heart,
     split,
     synthetic_silos,
@@ -102,8 +101,14 @@ class SeedResult:
     llm: FiguresOfLLM | None = None
 
 
-def run_seed(
-    domain: str, seed: int, *, epsilon: float = 1.0, delta: float = 1e-4, assembly: AssembledLlamdex | None = None
+def run_seed(  # noqa: PLR0913 - the last two are the LLM's
+    domain: str,
+    seed: int,
+    *,
+    epsilon: float = 1.0,
+    delta: float = 1e-4,
+    assembly: AssembledLlamdex | None = None,
+    on_question: Callable[[int, int], None] | None = None,
 ) -> SeedResult:
     """Train and score a whole consortium.
 
@@ -113,6 +118,7 @@ def run_seed(
         epsilon: what each silo's release may cost.
         delta: of each guarantee.
         assembly: asked about every held-out record, the experts in its seats; None asks no LLM.
+        on_question: told (asked, in all) while the LLM is asked.
 
     Raises:
         ArtefactError: the data is not there.
@@ -131,6 +137,11 @@ def run_seed(
     experts = [Expert.from_tensors(schema, release.tensors) for release in releases]
     guarantees: list[Guarantee] = [release.guarantee for release in releases]
     priors_nC = np.array([expert.prior for expert in experts])[asker_n]
+    llm = None
+    if assembly is not None:
+        for silo, expert, guarantee in zip(splits, experts, guarantees, strict=True):
+            assembly.seat(schema.name, Seat(silo, expert, guarantee))
+        llm = _ask(assembly, held_out_questions(schema, splits, seed), on_question)
     return SeedResult(
         seed=seed,
         epsilon=max(guarantee.epsilon for guarantee in guarantees),
@@ -142,22 +153,14 @@ def run_seed(
         assembled_unknown=_figures(combine(experts, guarantees, records), labels_n),
         pooled=_figures(Expert.from_tensors(schema, pooled.tensors).predict_proba(records), labels_n),
         majority_rate=float(np.bincount(labels_n).max() / len(labels_n)),
-        llm=_ask(assembly, schema, splits, dict(zip(splits, zip(experts, guarantees, strict=True), strict=True)), seed)
-        if assembly is not None
-        else None,
+        llm=llm,
     )
 
 
 def _ask(
-    assembly: AssembledLlamdex,
-    schema: Schema,
-    splits: Mapping[str, Split],
-    seats: Mapping[str, tuple[Expert, Guarantee]],
-    seed: int,
+    assembly: AssembledLlamdex, questions: Sequence[AskedQuestion], on_question: Callable[[int, int], None] | None
 ) -> FiguresOfLLM:
-    for silo, (expert, guarantee) in seats.items():
-        assembly.seat(schema.name, Seat(silo, expert, guarantee))
-    found = evaluate(assembly, held_out_questions(schema, splits, seed), timed=0, base_asked=0)
+    found = evaluate(assembly, questions, timed=0, base_asked=0, on_question=on_question)
     return FiguresOfLLM(
         accuracy=found["answer_accuracy"],
         auc=found["answer_auc"],

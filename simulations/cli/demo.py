@@ -1,17 +1,13 @@
 """``llamdex-sim demo``: the main job on one machine."""
 
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from llamdex_fl import console
 from simulations.cli.main import app
-
-if TYPE_CHECKING:
-    from rich.progress import TaskID
 
 __all__ = ["demo"]
 
@@ -30,20 +26,7 @@ def demo(
     from simulations.demo import DemoSettings, run_demo, write_report  # noqa: PLC0415 - torch, not for --help
     from simulations.demo.report import summary_rows  # noqa: PLC0415
 
-    with console.progress() as shown:
-        tasks: dict[str, TaskID] = {}
-        began = time.monotonic()
-
-        def on_progress(stage: str, done: int, total: int) -> None:
-            fresh = stage not in tasks
-            if fresh:
-                tasks[stage] = shown.add_task(stage, total=None)
-            shown.update(tasks[stage], completed=done, total=total or None)
-            if shown.disable and (fresh or done == total > 0):
-                # A log, or a pipe: a line where something begins and where it ends.
-                state = "done" if done == total > 0 else "..."
-                console.stderr.print(f"{time.monotonic() - began:5.0f} s  {stage} {state}", highlight=False)
-
+    with console.stages() as on_progress:
         report = run_demo(DemoSettings(out=out.resolve(), seed=seed), on_progress)
     json_path, html_path = write_report(report, out)
     if as_json:

@@ -1,5 +1,6 @@
 """``llamdex-sim seeds``: what a consortium is worth, over several seeds."""
 
+import functools
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,9 +47,22 @@ def seeds(  # noqa: PLR0913 - each is an option
     if data not in DOMAINS:
         raise typer.BadParameter(f"expected one of {', '.join(DOMAINS)}", param_hint="--data")
     assembly = open_connectors(load_provider_config(provider)) if provider else None
-    with console.progress() as progress:
-        chosen = progress.track([*(seed or []), *(more or [])] or [0, 1, 2], description="seeds")
-        results = [run_seed(data, each, epsilon=epsilon, delta=delta, assembly=assembly) for each in chosen]
+    results = []
+    with console.stages() as told:
+        for each in [*(seed or []), *(more or [])] or [0, 1, 2]:
+            stage = f"seed {each}"
+            told(stage, 0, 0)
+            results.append(
+                run_seed(
+                    data,
+                    each,
+                    epsilon=epsilon,
+                    delta=delta,
+                    assembly=assembly,
+                    on_question=functools.partial(told, stage),
+                )
+            )
+            told(stage, 1, 1)
     columns = _columns(results)
     if as_json:
         summary = {name: _mean_and_spread(values) for name, values in columns.items()}

@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 
 import pytest
 import typer
+from rich.console import Console
 
 from llamdex_fl import console
 from llamdex_fl.errors import ConfigError, InternalError, LlamdexError, ProcessError
@@ -129,3 +130,15 @@ def test_arguments_keep_their_help(capsys: pytest.CaptureFixture[str]) -> None:
         console.run(app, ["--help"])
     assert ended.value.code == 0
     assert "Where it lives." in capsys.readouterr().out
+
+
+def test_in_a_log_a_stage_has_a_line_where_it_begins_and_one_where_it_ends(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "stderr", Console(stderr=True, force_terminal=False))
+    with console.stages() as told:
+        for done in range(4):
+            told("cut [wood]", done, 3)
+        told("rest", 0, 0)
+    lines = [line.split("s  ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["cut [wood] ...", "cut [wood] done", "rest ..."]

@@ -14,6 +14,7 @@ from llamdex_fl.experts import auc, one_against_rest
 from llamdex_fl.schema import load_library_schema
 from simulations.consortium_value import _ask, run_seed
 from simulations.datasets import Split, load_heart, split
+from simulations.evaluation import held_out_questions
 
 
 def test_auc_counts_pairs() -> None:
@@ -41,13 +42,15 @@ def test_the_llm_is_asked_about_every_held_out_record(
     base = load_base_llm(str(make_tiny_llm("llama")))
     reader = Reader.untrained(tiny_encoder, [schema], layers=1)
     assembly = AssembledLlamdex(base, reader, Injector(base.width, 0.2, base.digest))
-    assembly.seat("heart", make_seat(schema, "hungary", 1))
     patients = {silo: split(records, 1) for silo, records in load_heart().items()}
     few = {silo: Split(train=own.train, held_out=own.held_out[:2]) for silo, own in patients.items()}
     seats = {silo: make_seat(schema, silo, number) for number, silo in enumerate(few)}
-    found = _ask(assembly, schema, few, {name: (seat.expert, seat.guarantee) for name, seat in seats.items()}, 1)
+    for seat in seats.values():
+        assembly.seat("heart", seat)
+    told: list[tuple[int, int]] = []
+    found = _ask(assembly, held_out_questions(schema, few, 1), lambda done, total: told.append((done, total)))
     assert found.questions == 8
-    assert {seat.silo: seat.expert for seat in assembly.seats("heart")} == {n: s.expert for n, s in seats.items()}
+    assert told[-1] == (8, 8)
     chances_nC = np.concatenate(
         [
             assembly.consult("heart", [record.features], asker=silo)
