@@ -4,7 +4,7 @@ A question that no schema answers goes to the base LLM untouched: the same promp
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from llamdex_fl.assembly.base_alone import answer_alone
 from llamdex_fl.assembly.speaking import Injection, Speaker, Spoken
 from llamdex_fl.base_llm.base import BaseLLM
 from llamdex_fl.connectors.injector import Injector
-from llamdex_fl.connectors.reader import Reader, Reading
+from llamdex_fl.connectors.reader import MOST_TOKENS, Reader, Reading
 from llamdex_fl.errors import InputError
 from llamdex_fl.experts import Expert, combine
 from llamdex_fl.privacy import Guarantee
@@ -122,9 +122,7 @@ class AssembledLlamdex:
         """Route and read; a schema without an expert is no route."""
         readings = self.reader.read(questions)
         return [
-            reading
-            if reading.schema is None or reading.schema in self._seats
-            else Reading(None, reading.route_probability, reading.features, reading.confidence)
+            reading if reading.schema is None or reading.schema in self._seats else replace(reading, schema=None)
             for reading in readings
         ]
 
@@ -150,7 +148,7 @@ class AssembledLlamdex:
             InputError: a question is empty, or longer than the LLM takes.
         """
         for question in questions:
-            self._check(question, max_new_tokens)
+            self.check(question, max_new_tokens)
         asking = list(askers) if askers is not None else [None] * len(questions)
         answers: list[Answer] = []
         for start in range(0, len(questions), batch):
@@ -158,7 +156,12 @@ class AssembledLlamdex:
             answers += self._answer_batch(questions[part], asking[part], max_new_tokens)
         return answers
 
-    def _check(self, question: str, max_new_tokens: int) -> None:
+    def check(self, question: str, max_new_tokens: int = 48) -> None:
+        """Refuse what the LLM cannot take.
+
+        Raises:
+            InputError: the question is empty, or longer than the LLM takes.
+        """
         if not question.strip():
             raise InputError(
                 "A question is empty.", expected="a text", got="nothing", next_step="write the question out"
@@ -172,10 +175,31 @@ class AssembledLlamdex:
                 next_step="leave out what does not belong to the question",
             )
 
+    def check_readable(self, question: str) -> None:
+        """Refuse a question that cannot be read to its end; one that no schema answers need not be.
+
+        Raises:
+            InputError: it is longer than what the reader reads.
+        """
+        if self.reader.tokens(question) > MOST_TOKENS:
+            raise self._too_long_to_read(question)
+
+    def _too_long_to_read(self, question: str) -> InputError:
+        # Facts beyond the end would count as not said, and the answer would not tell.
+        return InputError(
+            "A question is too long to be read to its end.",
+            expected=f"at most {MOST_TOKENS} of the reader's tokens, about {MOST_TOKENS * 2 // 3} words",
+            got=f"{self.reader.tokens(question)} tokens",
+            next_step="leave out what does not belong to the question",
+        )
+
     def _answer_batch(
         self, questions: Sequence[str], askers: Sequence[str | None], max_new_tokens: int
     ) -> list[Answer]:
         readings = self.read(questions)
+        for question, reading in zip(questions, readings, strict=True):
+            if reading.schema is not None and reading.cut:
+                raise self._too_long_to_read(question)
         answers: dict[int, Answer] = {}
         for row, reading in enumerate(readings):
             if reading.schema is None:

@@ -10,7 +10,8 @@ import numpy as np
 
 from llamdex_fl.assembly.asked import AskedQuestion
 from llamdex_fl.assembly.assembled import Answer, AssembledLlamdex
-from llamdex_fl.assembly.base_alone import answer_alone, evaluate_base, said_answer
+from llamdex_fl.assembly.base_alone import answer_alone, evaluate_base
+from llamdex_fl.errors import InputError
 from llamdex_fl.experts import one_against_rest
 from llamdex_fl.schema import Value
 
@@ -67,7 +68,11 @@ def evaluate(
         timed: how many of them are timed, base LLM and assembly one after the other.
         base_asked: how many are put to the base LLM alone too; None puts all.
         on_question: told (done, in all) after each question.
+
+    Raises:
+        InputError: a question is longer than what LLM or reader take; nothing was asked yet.
     """
+    _check(assembly, questions)
     domain = [asked for asked in questions if asked.schema in assembly.schemas]
     rows: dict[int, _Row] = {}
     # Questions of like length together: little padding.
@@ -84,6 +89,21 @@ def evaluate(
             on_question(len(rows), len(domain))
     report = _report(assembly, questions, domain, [rows[place] for place in range(len(domain))])
     return report | _base_report(assembly, domain[:base_asked]) | {"latency": _latency(assembly, domain[:timed])}
+
+
+def _check(assembly: AssembledLlamdex, questions: Sequence[AskedQuestion]) -> None:
+    for asked in questions:
+        try:
+            assembly.check(asked.question)
+            if asked.schema in assembly.schemas:
+                assembly.check_readable(asked.question)
+        except InputError as error:
+            raise InputError(
+                f"Question {asked.identity}: {error.problem}",
+                expected=error.expected,
+                got=error.got,
+                next_step=error.next_step,
+            ) from error
 
 
 def _report(
@@ -144,13 +164,15 @@ def _row(assembly: AssembledLlamdex, asked: AskedQuestion, answer: Answer) -> _R
     facts = answer.facts if routed else assembly.reader.read([asked.question], schema=schema.name)[0].features
     read = dict(zip(target.labels, answer.expert_probabilities.values(), strict=True)) if routed else {}
     chances = dict(zip(target.labels, answer.probabilities.values(), strict=True)) if routed else {}
+    # Only an outcome's sentence counts: "Yes" with the words of "no" says neither.
+    pairs = zip(target.labels, target.sentences, strict=True)
     return _Row(
         schema=schema.name,
         label=asked.label,
         route=answer.schema,
         facts=facts,
         text=answer.text,
-        said=said_answer(answer.text, schema),
+        said=next((label for label, sentence in pairs if answer.text.startswith(sentence)), None),
         whole=answer.text in target.sentences,
         again=answer.asked_again,
         expert_read=max(read, key=read.__getitem__) if read else None,

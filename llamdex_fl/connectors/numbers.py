@@ -40,6 +40,8 @@ _WORD = re.compile(r"[A-Za-z]+")
 _BETWEEN = re.compile(r"[^\S\n]+|[-\u2010\u2011]")  # not a dash with spaces, nor the end of a line
 _HALF_AFTER = re.compile(r"\s+(?:and|&)\s+(?:a\s+|one\s+)?half\b|\s*\u00bd|\s+1/2\b", re.IGNORECASE)
 _HALF_ALONE = re.compile(r"\bhalf\s+(?:a|an|of\s+a)\b|\u00bd", re.IGNORECASE)
+#: As far back as a minus may stand before its number: without a bound, a long text takes quadratic time.
+_MINUS_REACH = 24
 _MINUS_WORD = re.compile(r"\b(?:minus|negative)\s+\Z", re.IGNORECASE)
 
 
@@ -57,9 +59,9 @@ def find_numbers(text: str) -> list[Number]:
     found = [_digits(match) for match in _DIGITS.finditer(text)]
     found += _worded(text)
     found = [_with_half(_with_minus_word(number, text), text) for number in found]
-    taken = [(number.start, number.end) for number in found]
+    taken = {place for number in found for place in range(number.start, number.end)}
     for match in _HALF_ALONE.finditer(text):
-        if not any(start < match.end() and match.start() < end for start, end in taken):
+        if not taken.intersection(range(match.start(), match.end())):
             found.append(Number(match.start(), match.end(), 0.5))
     return sorted(found, key=lambda number: number.start)
 
@@ -80,7 +82,7 @@ def _with_half(number: Number, text: str) -> Number:
 
 
 def _with_minus_word(number: Number, text: str) -> Number:
-    match = _MINUS_WORD.search(text[: number.start])
+    match = _MINUS_WORD.search(text, max(0, number.start - _MINUS_REACH), number.start)
     return number if match is None else Number(match.start(), number.end, -number.value)
 
 

@@ -19,9 +19,10 @@ from llamdex_fl.connectors.reader.network import EncodedQuestions, ReaderNetwork
 from llamdex_fl.errors import ArtefactError
 from llamdex_fl.schema import Feature, Schema, Value, parse_schema
 
-__all__ = ["Batch", "Reader", "Reading"]
+__all__ = ["MOST_TOKENS", "Batch", "Reader", "Reading"]
 
-_MOST_TOKENS = 384
+#: Tokens of a question that are read, the encoder's two special ones among them.
+MOST_TOKENS = 384
 _FORMAT = 1
 
 
@@ -34,12 +35,14 @@ class Reading:
         route_probability: how sure the reader is that the chosen schema answers it.
         features: the value of each feature, None where the question does not say it.
         confidence: the probability the reader gives to each of these.
+        cut: whether the question goes on beyond what the reader reads, so that facts may be missing.
     """
 
     schema: str | None
     route_probability: float
     features: Mapping[str, Value]
     confidence: Mapping[str, float]
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class Batch:
     token_mask_BT: Tensor
     offsets_BT2: Tensor
     numbers_BCT: Tensor
+    cut: Sequence[bool]
 
 
 class Reader:
@@ -110,13 +114,13 @@ class Reader:
         return scaled_ND
 
     def batch(self, texts: Sequence[str]) -> Batch:
-        """Tokenise questions and find their numbers. What stands after ``384`` tokens is not read."""
+        """Tokenise questions and find their numbers; what stands after ``MOST_TOKENS`` is not read, and is ``cut``."""
         encoded = self.tokenizer(
             list(texts),
             return_tensors="pt",
             padding=True,
             truncation=True,
-            max_length=_MOST_TOKENS,
+            max_length=MOST_TOKENS,
             return_offsets_mapping=True,
         )
         numbers = [find_numbers(text) for text in texts]
@@ -128,7 +132,14 @@ class Reader:
             for column, number in enumerate(found):
                 inside = (starts < number.end) & (ends > number.start) & (ends > starts)
                 weights_BCT[row, column] = inside / inside.sum().clamp(min=1)
-        return Batch(texts, numbers, encoded["input_ids"], encoded["attention_mask"].bool(), offsets_BT2, weights_BCT)
+        cut = [bool(encoded[row].overflowing) for row in range(len(texts))]
+        return Batch(
+            texts, numbers, encoded["input_ids"], encoded["attention_mask"].bool(), offsets_BT2, weights_BCT, cut
+        )
+
+    def tokens(self, text: str) -> int:
+        """How many tokens a text has for the reader, which reads the first ``MOST_TOKENS``."""
+        return len(self.tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
     def encode(self, batch: Batch) -> EncodedQuestions:
         """Run the encoder on a batch."""
@@ -165,7 +176,7 @@ class Reader:
             features, confidence = self._decide(
                 self.schemas[name], batch.numbers[row], batch.numbers_BCT.shape[1], logits[name][row]
             )
-            readings.append(Reading(name if routed else None, probability, features, confidence))
+            readings.append(Reading(name if routed else None, probability, features, confidence, batch.cut[row]))
         return readings
 
     @staticmethod
