@@ -2,7 +2,8 @@
 
 Order: every wanted silo is asked whether it *would* (``offer``); when all have answered, or the time to come
 online is over, and at least ``quorum`` accepted, those are told to ``train``. So nobody spends privacy on a round
-that cannot succeed. A silo that failed for a passing reason is asked the same question again, at most
+that is known to fail; a budget that is too small, or a damaged file, is found when the silo trains, and what the others
+have sent by then is kept. A silo that failed for a passing reason is asked the same question again, at most
 ``attempts`` times; asking again is safe, because a silo trains once a round.
 
 The caller (``server_app``) brings the clock and the messages and does what ``due`` says.

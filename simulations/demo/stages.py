@@ -4,11 +4,8 @@ A stage whose result is on disk is not done again. Training again would cost the
 budget, so experts that the provider has already are kept; a round that was interrupted goes on under its old name.
 """
 
-import hashlib
-import json
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,26 +15,37 @@ import torch
 
 from llamdex_fl.assembly import AssembledLlamdex, evaluate, evaluate_base
 from llamdex_fl.base_llm.base import load_base_llm
-from llamdex_fl.errors import ProcessError
+from llamdex_fl.errors import PolicyError, ProcessError
 from llamdex_fl.experts import THERMOMETER_LINEAR
 from llamdex_fl.release import Offer
-from llamdex_fl.schema import Schema, load_library_schema
+from llamdex_fl.rounds import Answer as Outcome
+from llamdex_fl.schema import load_library_schema
 from provider_server.config import ProviderConfig, load_provider_config
 from provider_server.fitting import fit_connectors, fit_injector, open_assembly
 from provider_server.registry import Registry, ReleaseRecord
 from provider_server.round_report import RoundReport, report_path
 from provider_server.rounds import RoundSpec
 from silo_client.policy import DEFAULT_PURPOSE
-from simulations.datasets import Split, load_heart, load_titanic, split, write_silo_csv
+from simulations.datasets import load_heart, load_titanic, split
 from simulations.demo.background import ReaderInBackground
+from simulations.demo.consortium import Domain, claimed, found
 from simulations.demo.figures import Measured, figures
 from simulations.evaluation import held_out_questions, held_out_texts
-from simulations.local_consortium import Founded, LocalConsortium, add_silo, found_consortium
+from simulations.local_consortium import Founded, LocalConsortium
 
 __all__ = ["DemoSettings", "run_demo"]
 
 _ARCHIVE = "titanic-archive"
-_STATE = "demo.json"
+#: Outcomes of a silo that another try would not change.
+_LASTING = frozenset(
+    {
+        Outcome.POLICY_REFUSED,
+        Outcome.BUDGET_SPENT,
+        Outcome.DATA_INVALID,
+        Outcome.PROVIDER_IDENTITY,
+        Outcome.SILO_MISCONFIGURED,
+    }
+)
 _ROUND_TIMEOUT_S = 420.0
 
 
@@ -67,29 +75,26 @@ class DemoSettings:
 Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Domain:
-    schema: Schema
-    splits: Mapping[str, Split]
-
-
 def run_demo(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
     """Run all stages and return the report.
 
     Raises:
         LlamdexError: of the stage that failed; the same call goes on from there.
     """
+    with claimed(settings.out):
+        return _run(settings, on_progress)
+
+
+def _run(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
     clock = _Clock()
-    settings.out.mkdir(parents=True, exist_ok=True)
     with clock("data"):
-        heart = _Domain(
+        heart = Domain(
             load_library_schema("heart"), {silo: split(own, settings.seed) for silo, own in load_heart().items()}
         )
-        titanic = _Domain(load_library_schema("titanic"), {_ARCHIVE: split(load_titanic(), settings.seed)})
-        files = _write_data(settings, (heart, titanic))
+        titanic = Domain(load_library_schema("titanic"), {_ARCHIVE: split(load_titanic(), settings.seed)})
     with clock("founding"):
         on_progress("founding the consortium", 0, 0)
-        founded = _found(settings, heart, titanic, files)
+        founded = found(settings.out, (heart, titanic))
         config = load_provider_config(founded.provider_home)
         on_progress("founding the consortium", 1, 1)
     with ReaderInBackground(config.home, on_progress) as reader, _one_thread():
@@ -179,48 +184,6 @@ class _Clock:
         return time.perf_counter() - self._began
 
 
-def _write_data(settings: DemoSettings, domains: Sequence[_Domain]) -> dict[str, Path]:
-    files = {}
-    for domain in domains:
-        for silo, own in domain.splits.items():
-            files[silo] = settings.out / "data" / f"{silo}.csv"
-            write_silo_csv(files[silo], domain.schema, own.train)
-    return files
-
-
-def _found(settings: DemoSettings, heart: _Domain, titanic: _Domain, files: Mapping[str, Path]) -> Founded:
-    """The consortium of an earlier run with the same data, or a new one."""
-    key = hashlib.sha256(b"".join(path.read_bytes() for path in files.values())).hexdigest()
-    state = settings.out / _STATE
-    try:
-        kept = json.loads(state.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        kept = {}
-    if kept.get("key") == key:
-        return Founded(
-            provider_home=Path(kept["provider_home"]),
-            silo_homes={silo: Path(home) for silo, home in kept["silo_homes"].items()},
-            provider=kept["provider"],
-            root_fingerprint=kept["root_fingerprint"],
-        )
-    # Other data, or a founding that was interrupted: nothing was released from it that this run could use.
-    for name in ("provider", "silos", "work"):
-        shutil.rmtree(settings.out / name, ignore_errors=True)
-    founded = found_consortium(settings.out, heart.schema, {silo: files[silo] for silo in heart.splits})
-    founded = add_silo(founded, settings.out, titanic.schema, _ARCHIVE, files[_ARCHIVE])
-    document = {
-        "key": key,
-        "provider_home": str(founded.provider_home),
-        "silo_homes": {silo: str(home) for silo, home in founded.silo_homes.items()},
-        "provider": founded.provider,
-        "root_fingerprint": founded.root_fingerprint,
-    }
-    beside = state.with_suffix(".part")
-    beside.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    beside.replace(state)
-    return founded
-
-
 @dataclass(frozen=True, slots=True)
 class _Rounds:
     """Rounds for the schemas in which a silo's expert is missing."""
@@ -231,7 +194,7 @@ class _Rounds:
     base_digest: str
     on_progress: Progress
 
-    def hold(self, domains: Sequence[_Domain]) -> list[RoundReport]:
+    def hold(self, domains: Sequence[Domain]) -> list[RoundReport]:
         """Hold what is needed; the processes run only if something is.
 
         Raises:
@@ -250,7 +213,7 @@ class _Rounds:
             self.on_progress("starting processes", 1, 1)
             return [self._hold(consortium, domain, silos) for domain, silos in wanted]
 
-    def releases(self, domain: _Domain) -> dict[str, ReleaseRecord]:
+    def releases(self, domain: Domain) -> dict[str, ReleaseRecord]:
         """The active releases of a domain for this base LLM, by silo."""
         with Registry(self.config.registry) as registry:
             return {
@@ -259,11 +222,11 @@ class _Rounds:
                 if record.base_model_digest == self.base_digest
             }
 
-    def _missing(self, domain: _Domain) -> list[str]:
+    def _missing(self, domain: Domain) -> list[str]:
         there = self.releases(domain)
         return [silo for silo in domain.splits if silo not in there]
 
-    def _hold(self, consortium: LocalConsortium, domain: _Domain, silos: Sequence[str]) -> RoundReport:
+    def _hold(self, consortium: LocalConsortium, domain: Domain, silos: Sequence[str]) -> RoundReport:
         offer = Offer(
             provider=self.founded.provider,
             purpose=DEFAULT_PURPOSE,
@@ -282,7 +245,17 @@ class _Rounds:
             lambda report: self.on_progress(what, len(report.accepted), len(report.silos)),
         )
         if left := self._missing(domain):
+            refused = [own.silo for own in report.silos if own.silo in left and own.outcome in _LASTING]
             outcomes = ", ".join(f"{own.silo}: {own.outcome}" for own in report.silos if own.silo in left)
+            if refused:
+                logs = ", ".join(str(self.founded.silo_homes[silo] / "daemon.log") for silo in refused)
+                raise PolicyError(
+                    f"A silo refuses the round for {domain.schema.name}, and would refuse it again.",
+                    expected="a receipt from each",
+                    got=outcomes,
+                    next_step=f"read {logs}; what a silo has spent stays spent: another --out, or make demo-clean, "
+                    "founds a new consortium",
+                )
             raise ProcessError(
                 f"Not every silo delivered an expert for {domain.schema.name}.",
                 expected="a receipt from each",

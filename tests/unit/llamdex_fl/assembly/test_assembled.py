@@ -165,6 +165,20 @@ def test_an_unknown_schema_gets_no_seat(
     assert assembly.schemas == ["fruit"]
 
 
+def test_a_question_that_cannot_be_read_to_its_end_is_refused_where_facts_are_wanted(
+    assembly: AssembledLlamdex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies beyond the end would count as not said."""
+    long = "." * 420 + " A red fruit of 51 grams. Ripe?"
+    bias = assembly.reader.network._vocabulary("fruit").route_bias
+    monkeypatch.setattr(bias, "data", torch.tensor(100.0))
+    with pytest.raises(InputError, match="read to its end") as refusal:
+        assembly.answer(long)
+    assert "384" in refusal.value.expected
+    monkeypatch.setattr(bias, "data", torch.tensor(-100.0))
+    assert assembly.answer(long, max_new_tokens=2).schema is None
+
+
 @pytest.mark.parametrize("question", ["", " ", "\n\t"])
 def test_an_empty_question_is_refused(assembly: AssembledLlamdex, question: str) -> None:
     with pytest.raises(InputError, match="empty"):

@@ -70,3 +70,10 @@ def test_finding_never_fails_and_stays_within_the_text(text: str) -> None:
 )
 def test_what_people_write(text: str, values: list[float]) -> None:
     assert [number.value for number in find_numbers(text)] == values
+
+
+def test_a_long_text_takes_time_in_proportion() -> None:
+    """It took quadratic time: half a minute for 40 kB. Counted in characters searched, not in seconds."""
+    text = "1 " * 200_000
+    assert len(find_numbers(text)) == 200_000
+    assert [number.value for number in find_numbers("minus 3 and negative  2, minus of 4")] == [-3, -2, 4]
