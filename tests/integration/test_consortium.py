@@ -6,6 +6,8 @@ that quotes a record. Everything else is as in the demo, with small tables.
 
 import json
 import sqlite3
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from llamdex_fl.base_llm.base import load_base_llm
+from llamdex_fl.connectors.injector import InjectorRecipe
+from llamdex_fl.connectors.reader import ReaderRecipe
+from llamdex_fl.experts import Expert, combine
 from llamdex_fl.privacy import DataSetId, LaplaceCounts, Ledger, Spending
 from llamdex_fl.release import Offer
 from llamdex_fl.rounds import Answer, guarantee_to_text, offer_to_text
 from llamdex_fl.schema import load_library_schema
 from provider_server.config import load_provider_config
+from provider_server.fitting import fit_connectors
 from provider_server.registry import Registry
 from provider_server.round_report import RoundReport
 from provider_server.rounds import RoundSpec, RoundState
@@ -136,6 +143,45 @@ def test_receipts_are_the_registrys_and_releases_can_be_loaded(held: Held):
             assert record.guarantee.epsilon <= 1.0
             release, _ = registry.load_release(record.release_id)
             assert set(release.tensors) == {"weight", "bias", "class_counts"}
+
+
+def test_the_llm_is_asked_and_both_experts_speak(
+    held: Held, tmp_path: Path, make_tiny_llm: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+):
+    """From the registry to a person's answer, by the program; the LLM is tiny, the connectors have learnt a little."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    home = held.founded.provider_home
+    settings = home / "provider.toml"
+    settings.write_text(f'base_llm = "{make_tiny_llm("llama")}"\n' + settings.read_text())
+    config = load_provider_config(home)
+    fit_connectors(
+        config,
+        load_base_llm(config.base_llm),
+        reader_recipe=ReaderRecipe(steps=60, batch=6, layers=2),
+        injector_recipe=InjectorRecipe(questions=2, steps=6, outcome_batch=2, sentence_batch=2),
+    )
+    question = "A man of 61 with a cholesterol of 280 and a resting blood pressure of 150. Does he have heart disease?"
+    said = json.loads(_provider("ask", question, "--home", str(home), "--asker", "south", "--json"))
+    assert said["schema"] == "heart"
+    assert said["experts"] == ["north", "south"]
+    with Registry(config.registry) as registry:
+        releases = {
+            record.silo: registry.load_release(record.release_id)[0]
+            for record in registry.releases(challenge=held.report.offer.challenge)
+        }
+    schema = load_library_schema("heart")
+    experts = [Expert.from_tensors(schema, releases[silo].tensors) for silo in ("north", "south")]
+    guarantees = [releases[silo].guarantee for silo in ("north", "south")]
+    together = combine(experts, guarantees, [said["facts"]], experts[1].prior)[0]
+    assert list(said["expert_probabilities"].values()) == pytest.approx(together.tolist(), abs=1e-6)
+    assert (
+        json.loads(_provider("ask", "What is the capital of France?", "--home", str(home), "--json"))["schema"] is None
+    )
+
+
+def _provider(*arguments: str) -> str:
+    program = Path(sys.executable).with_name("llamdex-provider")
+    return subprocess.run([program, *arguments], check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 def test_flowers_messages_hold_codes_and_three_facts_only(held: Held):
