@@ -62,7 +62,8 @@ def seeds(  # noqa: PLR0913 - each is an option
                     on_question=functools.partial(told, stage),
                 )
             )
-            told(stage, 1, 1)
+            if assembly is None:
+                told(stage, 1, 1)
     columns = _columns(results)
     if as_json:
         summary = {name: _mean_and_spread(values) for name, values in columns.items()}
