@@ -16,13 +16,13 @@ from llamdex_fl.envelope import Answer, Chunk, RefusedError, SealedFile
 
 __all__ = ["close", "run_machine"]
 
-_BENCH = Path(__file__).parents[1] / "unit" / "provider_server" / "custody" / "conftest.py"
+_BENCH = Path(__file__).parents[1] / "unit" / "provider_server" / "conftest.py"
 _STEPS_LIMIT = 40
 
 
 @cache
 def _bench() -> Any:  # noqa: ANN401 - a class of a conftest
-    spec = importlib.util.spec_from_file_location("custody_bench", _BENCH)
+    spec = importlib.util.spec_from_file_location("provider_bench", _BENCH)
     if spec is None or spec.loader is None:
         raise AssertionError("the bench is where it was")
     module = importlib.util.module_from_spec(spec)
