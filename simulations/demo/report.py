@@ -40,8 +40,8 @@ def _accuracy(report: Mapping[str, Any]) -> str:
     silos = report["silos"]
     base = report["base_llm"]
     others = {
-        "base LLM, as it speaks": base["accuracy"] or 0.0,
-        "base LLM, made to choose": base["forced_choice_accuracy"] or 0.0,
+        f"base LLM, as it speaks ({base['questions']} asked)": base["accuracy"] or 0.0,
+        f"base LLM, made to choose ({base['questions']} asked)": base["forced_choice_accuracy"] or 0.0,
         "majority": report["majority_rate"],
     }
     names = [silo["id"] for silo in silos] + ["assembled LLM", *others]
