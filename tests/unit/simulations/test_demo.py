@@ -16,13 +16,15 @@ from llamdex_fl.assembly import AssembledLlamdex, Seat, assembled, evaluate, eva
 from llamdex_fl.base_llm.base import load_base_llm
 from llamdex_fl.connectors.injector import Injector
 from llamdex_fl.connectors.reader import Reader, reader
+from llamdex_fl.errors import LlamdexError, PolicyError, ProcessError
+from llamdex_fl.rounds import Answer as Outcome
 from llamdex_fl.schema import Value, load_library_schema
 from simulations.datasets import LabelledRecord, Split
-from simulations.demo import write_report
+from simulations.demo import DemoSettings, write_report
 from simulations.demo.consortium import Domain
 from simulations.demo.figures import Measured, figures
 from simulations.demo.report import summary_rows
-from simulations.demo.stages import _Clock, _ordinary
+from simulations.demo.stages import _Clock, _ordinary, _Rounds
 from simulations.evaluation import held_out_questions
 
 HEART, TITANIC = load_library_schema("heart"), load_library_schema("titanic")
@@ -204,3 +206,22 @@ def test_the_clock_counts_by_stage() -> None:
         raise KeyError
     assert list(clock.seconds) == ["one"]
     assert 0 <= clock.seconds["one"] <= clock.total()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "code"),
+    [(Outcome.BUDGET_SPENT, PolicyError, 2), (Outcome.PROVIDER_UNREACHABLE, ProcessError, 1)],
+)
+def test_a_refusal_that_stays_is_told_apart_from_one_that_passes(
+    heart: Domain, tmp_path: Path, outcome: Outcome, error: type[LlamdexError], code: int
+) -> None:
+    config: Any = SimpleNamespace(registry=tmp_path / "registry.sqlite", home=tmp_path)
+    founded: Any = SimpleNamespace(provider="p", silo_homes={"north": tmp_path / "north", "south": tmp_path / "south"})
+    rounds = _Rounds(DemoSettings(out=tmp_path), founded, config, "b" * 64, lambda *_: None)
+    silos = [SimpleNamespace(silo="north", outcome=str(outcome)), SimpleNamespace(silo="south", outcome="DONE")]
+    consortium: Any = SimpleNamespace(run_round=lambda *_: SimpleNamespace(silos=silos))
+    with pytest.raises(error) as refusal:
+        rounds._hold(consortium, heart, ["north", "south"])
+    assert refusal.value.exit_code == code
+    assert str(outcome) in refusal.value.got
+    assert ("daemon.log" in refusal.value.next_step) == (code == 2)
