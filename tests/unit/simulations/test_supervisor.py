@@ -127,7 +127,7 @@ def test_a_fixed_port_that_is_taken_is_refused():
 
 
 def test_an_interrupt_while_processes_are_ended_is_heard_afterwards(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     ended = []
 
@@ -137,6 +137,9 @@ def test_an_interrupt_while_processes_are_ended_is_heard_afterwards(
         return 0
 
     monkeypatch.setattr("simulations.local_consortium.guardian.end_all", end_all)
+    # A shell starts what runs in the background with interrupts ignored, and Python keeps it so.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises(KeyboardInterrupt), Supervisor(tmp_path / "work"):
         pass
     assert ended
