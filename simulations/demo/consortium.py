@@ -4,7 +4,6 @@ Silos' ledgers lie in it. A consortium that was replaced would give its silos a 
 whose founding was cut off is: it has spent nothing.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llamdex_fl.errors import ConfigError, PortInUseError
+from llamdex_fl.errors import ConfigError
 from llamdex_fl.schema import Schema
 from simulations.datasets import Split, write_silo_csv
 from simulations.local_consortium import Founded, add_silo, found_consortium
+from simulations.local_consortium.lock import take_lock
 
 __all__ = ["Domain", "claimed", "found"]
 
@@ -43,17 +43,8 @@ def claimed(out: Path) -> Iterator[None]:
         PortInUseError: another run uses it now.
     """
     out.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(out / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = take_lock(out / _LOCK)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PortInUseError(
-                f"Another run uses {out}.",
-                expected="a directory that no other run uses",
-                got="a lock that another process holds",
-                next_step="wait for the other run, stop it, or name another directory with --out",
-            ) from error
         yield
     finally:
         os.close(descriptor)

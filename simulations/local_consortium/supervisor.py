@@ -6,7 +6,6 @@ next start in the same directory when even the guardian was killed.
 """
 
 import contextlib
-import fcntl
 import os
 import secrets
 import signal
@@ -22,6 +21,7 @@ from typing import Self, TypeVar
 
 from llamdex_fl.errors import PortInUseError, ProcessError
 from simulations.local_consortium import guardian
+from simulations.local_consortium.lock import take_lock
 
 __all__ = ["Process", "Supervisor", "free_port", "wait_for"]
 
@@ -76,7 +76,7 @@ class Supervisor:
             PortInUseError: another run uses the directory now.
         """
         self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._take_lock()
+        self._lock = take_lock(self.directory / "lock")
         self._end_leftovers()
         self._pid_file.write_text(f"{self._token}\n", encoding="utf-8")
         self._guardian = subprocess.Popen(
@@ -204,20 +204,6 @@ class Supervisor:
         with self._pid_file.open("a", encoding="utf-8") as stream:
             stream.write(f"{handle.pid} {Path(argv[0]).name}\n")
         return handle
-
-    def _take_lock(self) -> None:
-        self._lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            self._lock = None
-            raise PortInUseError(
-                f"Another run uses {self.directory}.",
-                expected="a directory that no other run uses",
-                got="a lock that another process holds",
-                next_step="wait for the other run, stop it, or name another directory",
-            ) from error
 
     def _end_leftovers(self) -> None:
         try:
