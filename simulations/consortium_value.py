@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llamdex_fl.assembly import AskedQuestion, AssembledLlamdex, Seat, evaluate
-from llamdex_fl.experts import THERMOMETER_LINEAR, Expert, combine, one_against_rest
+from llamdex_fl.experts import THERMOMETER_LINEAR, Evidence, Expert, one_against_rest
 from llamdex_fl.privacy import Budget, Guarantee, Ledger
 from llamdex_fl.release import Offer, Release
 from llamdex_fl.schema import Schema, load_library_schema
@@ -23,6 +23,7 @@ from silo_client.policy import DEFAULT_PURPOSE, Policy, authorise
 from silo_client.training import train
 from simulations.datasets import (
     LabelledRecord,
+    Split,
     load_heart,
     split,
     synthetic_silos,
@@ -32,7 +33,16 @@ from simulations.datasets import (
 from simulations.evaluation import held_out_questions
 from simulations.seeded_noise import SeededNoise
 
-__all__ = ["DOMAINS", "Domain", "Figures", "FiguresOfLLM", "SeedResult", "run_seed"]
+__all__ = [
+    "DOMAINS",
+    "Domain",
+    "Figures",
+    "FiguresOfLLM",
+    "SeedResult",
+    "TrainedConsortium",
+    "run_seed",
+    "train_consortium",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +111,54 @@ class SeedResult:
     llm: FiguresOfLLM | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedConsortium:
+    """Every silo's expert, and the records that none of them has seen.
+
+    Attributes:
+        splits: by silo, what was trained on and what was held out.
+        experts, guarantees: of the silos, in the same order.
+    """
+
+    schema: Schema
+    splits: Mapping[str, Split]
+    experts: Sequence[Expert]
+    guarantees: Sequence[Guarantee]
+
+    @property
+    def held_out(self) -> list[LabelledRecord]:
+        """The held-out records of all silos, n of them, silo after silo."""
+        return [record for part in self.splits.values() for record in part.held_out]
+
+    @property
+    def priors_nC(self) -> NDArray[np.float64]:  # noqa: N802 - shape suffix
+        """Of each held-out record, the shares of the classes at its own silo as its expert has them."""
+        priors_iC = np.array([expert.prior for expert in self.experts])
+        return priors_iC.repeat([len(part.held_out) for part in self.splits.values()], axis=0)
+
+
+def train_consortium(domain: str, seed: int, budget: Budget) -> TrainedConsortium:
+    """Train the expert of each silo of a consortium.
+
+    Args:
+        domain: a key of ``DOMAINS``.
+        seed: fixes the held-out records and the noise.
+        budget: what each silo's release may cost.
+
+    Raises:
+        ArtefactError: the data is not there.
+    """
+    schema = load_library_schema(DOMAINS[domain].schema)
+    splits = {silo: split(records, seed) for silo, records in DOMAINS[domain].silos(seed).items()}
+    releases = [_train(schema, part.train, budget, (seed, number)) for number, part in enumerate(splits.values())]
+    return TrainedConsortium(
+        schema=schema,
+        splits=splits,
+        experts=[Expert.from_tensors(schema, release.tensors) for release in releases],
+        guarantees=[release.guarantee for release in releases],
+    )
+
+
 def run_seed(  # noqa: PLR0913 - the last two are the LLM's
     domain: str,
     seed: int,
@@ -124,19 +182,14 @@ def run_seed(  # noqa: PLR0913 - the last two are the LLM's
         ArtefactError: the data is not there.
         InputError: the assembly's connectors do not know the domain's schema.
     """
-    schema = load_library_schema(DOMAINS[domain].schema)
-    splits = {silo: split(records, seed) for silo, records in DOMAINS[domain].silos(seed).items()}
-    held_out = [record for part in splits.values() for record in part.held_out]
-    asker_n = np.repeat(np.arange(len(splits)), [len(part.held_out) for part in splits.values()])
-    labels_n = np.array([record.label for record in held_out])
-    records = [record.features for record in held_out]
     budget = Budget(epsilon=epsilon, delta=delta)
-    releases = [_train(schema, part.train, budget, (seed, number)) for number, part in enumerate(splits.values())]
+    trained = train_consortium(domain, seed, budget)
+    schema, splits, experts, guarantees = trained.schema, trained.splits, trained.experts, trained.guarantees
+    records = [record.features for record in trained.held_out]
+    labels_n = np.array([record.label for record in trained.held_out])
     everything = [record for part in splits.values() for record in part.train]
     pooled = _train(schema, everything, budget, (seed, len(splits)))
-    experts = [Expert.from_tensors(schema, release.tensors) for release in releases]
-    guarantees: list[Guarantee] = [release.guarantee for release in releases]
-    priors_nC = np.array([expert.prior for expert in experts])[asker_n]
+    together = Evidence.gather(experts, guarantees, records)
     llm = None
     if assembly is not None:
         for silo, expert, guarantee in zip(splits, experts, guarantees, strict=True):
@@ -149,8 +202,8 @@ def run_seed(  # noqa: PLR0913 - the last two are the LLM's
             silo: _figures(expert.predict_proba(records), labels_n)
             for silo, expert in zip(splits, experts, strict=True)
         },
-        assembled=_figures(combine(experts, guarantees, records, priors_nC), labels_n),
-        assembled_unknown=_figures(combine(experts, guarantees, records), labels_n),
+        assembled=_figures(together.combined(trained.priors_nC), labels_n),
+        assembled_unknown=_figures(together.combined(), labels_n),
         pooled=_figures(Expert.from_tensors(schema, pooled.tensors).predict_proba(records), labels_n),
         majority_rate=float(np.bincount(labels_n).max() / len(labels_n)),
         llm=llm,

@@ -7,13 +7,15 @@ expert's answer enters the LLM (``llamdex_fl.connectors``). Everything works on 
 
 from llamdex_fl.experts.architecture import ARCHITECTURES, THERMOMETER_LINEAR, tensor_shapes
 from llamdex_fl.experts.coding import coded_size, encode
-from llamdex_fl.experts.combine import combine, pooled_prior, voices
+from llamdex_fl.experts.combine import CombinationRecipe, Evidence, combine, pooled_prior, voices
 from llamdex_fl.experts.expert import Expert
 from llamdex_fl.experts.scores import auc, one_against_rest
 
 __all__ = [
     "ARCHITECTURES",
     "THERMOMETER_LINEAR",
+    "CombinationRecipe",
+    "Evidence",
     "Expert",
     "auc",
     "coded_size",

@@ -16,12 +16,14 @@ size, with much noise by the square of it. A is the precision of "no evidence", 
 softly; G undoes the shrinkage of single experts, which were trained with an L2 penalty. T is below 1 because sites
 differ partly in their patients, and what shows in the features has been counted as evidence already.
 
-K, A, G and T were chosen by log-loss on synthetic consortia drawn from the schema (docs/adr/0004-expert-recipe.md), not
-on any silo's records.
+K, A, G and T (``CombinationRecipe``) are the setting of a grid with the least log-loss on synthetic consortia drawn
+from the schema; ``llamdex-sim combination-recipe`` chooses it again, and no silo's record has a part in it
+(docs/adr/0004-expert-recipe.md).
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +33,70 @@ from llamdex_fl.experts.expert import Expert, log_softmax
 from llamdex_fl.privacy import Guarantee, SampledGaussian
 from llamdex_fl.schema import Value
 
-__all__ = ["combine", "pooled_prior", "voices"]
+__all__ = ["CombinationRecipe", "Evidence", "combine", "pooled_prior", "voices"]
 
-_NOISE_WEIGHT = 1.5  # K
-_SILENCE = 80.0  # A, in records
-_GAIN = 3.0  # G
-_SITE = 0.6  # T
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CombinationRecipe:
+    """The four constants of the formula above.
+
+    Attributes:
+        noise_weight: K, how much the known noise of DP-SGD counts against an expert.
+        silence: A, the precision of "no evidence", in records.
+        gain: G, on the averaged evidence.
+        site: T, the strength of the asker's own shares of the classes, 0 to 1.
+    """
+
+    noise_weight: float = 1.5
+    silence: float = 80.0
+    gain: float = 3.0
+    site: float = 0.6
+
+
+_RECIPE = CombinationRecipe()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What several experts of one schema say about n records, before it is combined.
+
+    Attributes:
+        log_odds_inC: of each expert, each record and class, the expert's own prior taken off.
+        sizes_i: e_i, in records.
+        noises_i: s_i, in records.
+        pooled_C: ``pooled_prior``.
+    """
+
+    log_odds_inC: NDArray[np.float64]
+    sizes_i: NDArray[np.float64]
+    noises_i: NDArray[np.float64]
+    pooled_C: NDArray[np.float64]
+
+    @classmethod
+    def gather(
+        cls, experts: Sequence[Expert], guarantees: Sequence[Guarantee], records: Sequence[Mapping[str, Value]]
+    ) -> "Evidence":
+        """Ask every expert about every record.
+
+        Raises:
+            InputError: no expert, not one guarantee each, or different schemas.
+            RecordError: a record does not fit the schema.
+        """
+        sizes_i, noises_i = _sizes_and_noises(experts, guarantees)
+        log_odds_inC = np.array([expert.log_odds(records) - _centred_log(expert.prior) for expert in experts])
+        return cls(log_odds_inC, sizes_i, noises_i, pooled_prior(experts))
+
+    def combined(
+        self, prior: NDArray[np.float64] | None = None, recipe: CombinationRecipe = _RECIPE
+    ) -> NDArray[np.float64]:
+        """The classes' probabilities, [n, C]; arguments as of ``combine``."""
+        weights_i = _precisions(self.sizes_i, self.noises_i, recipe.noise_weight)
+        evidence_nC = np.tensordot(weights_i, self.log_odds_inC, 1) * recipe.gain / (weights_i.sum() + recipe.silence)
+        _, records, classes = self.log_odds_inC.shape
+        shares = self.pooled_C if prior is None else _require_prior(prior, records, classes)
+        log_prior = recipe.site * np.log(shares) + (1.0 - recipe.site) * np.log(self.pooled_C)
+        probabilities: NDArray[np.float64] = np.exp(log_softmax(evidence_nC + log_prior))
+        return probabilities
 
 
 def combine(
@@ -61,17 +121,7 @@ def combine(
         InputError: no expert, not one guarantee each, different schemas, or a prior that is no distribution.
         RecordError: a record does not fit the schema.
     """
-    weights_i = _precisions(experts, guarantees)
-    classes = len(experts[0].schema.target.labels)
-    evidence_nC = np.zeros((len(records), classes))
-    for weight, expert in zip(weights_i, experts, strict=True):
-        evidence_nC += weight * (expert.log_odds(records) - _centred_log(expert.prior))
-    evidence_nC *= _GAIN / (weights_i.sum() + _SILENCE)
-    pooled_C = pooled_prior(experts)
-    shares = pooled_C if prior is None else _require_prior(prior, len(records), classes)
-    log_prior = _SITE * np.log(shares) + (1.0 - _SITE) * np.log(pooled_C)
-    probabilities: NDArray[np.float64] = np.exp(log_softmax(evidence_nC + log_prior))
-    return probabilities
+    return Evidence.gather(experts, guarantees, records).combined(prior)
 
 
 def pooled_prior(experts: Sequence[Expert]) -> NDArray[np.float64]:
@@ -87,24 +137,28 @@ def voices(experts: Sequence[Expert], guarantees: Sequence[Guarantee]) -> NDArra
     Raises:
         InputError: as ``combine``.
     """
-    weights_i = _precisions(experts, guarantees)
+    weights_i = _precisions(*_sizes_and_noises(experts, guarantees), _RECIPE.noise_weight)
     shares: NDArray[np.float64] = weights_i / weights_i.sum()
     return shares
 
 
-def _precisions(experts: Sequence[Expert], guarantees: Sequence[Guarantee]) -> NDArray[np.float64]:
+def _sizes_and_noises(
+    experts: Sequence[Expert], guarantees: Sequence[Guarantee]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if not experts or len(experts) != len(guarantees):
         raise _wrong("at least one expert and one guarantee each", f"{len(experts)} and {len(guarantees)}")
     digests = {expert.schema.digest() for expert in experts}
     if len(digests) != 1:
         raise _wrong("experts of one schema", f"{len(digests)} schemas")
-    return np.array([_precision(expert, guarantee) for expert, guarantee in zip(experts, guarantees, strict=True)])
+    sizes = [float(expert.class_counts_C.sum()) * (1.0 - float((expert.prior**2).sum())) / 2.0 for expert in experts]
+    return np.array(sizes), np.array([_noise_in_records(guarantee) for guarantee in guarantees])
 
 
-def _precision(expert: Expert, guarantee: Guarantee) -> float:
-    records = float(expert.class_counts_C.sum())
-    size = records * (1.0 - float((expert.prior**2).sum())) / 2.0
-    return size * size / (size + _NOISE_WEIGHT * _noise_in_records(guarantee) ** 2)
+def _precisions(
+    sizes_i: NDArray[np.float64], noises_i: NDArray[np.float64], noise_weight: float
+) -> NDArray[np.float64]:
+    precisions: NDArray[np.float64] = sizes_i * sizes_i / (sizes_i + noise_weight * noises_i**2)
+    return precisions
 
 
 def _noise_in_records(guarantee: Guarantee) -> float:

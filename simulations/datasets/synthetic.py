@@ -2,7 +2,9 @@
 
 A hidden severity moves a record's features and its label; each feature has an effect of its own, mostly in the
 direction in which severity moves it. Sites differ in their patients (severity), in how common the label is beyond
-that, in single features and effects, in size, and in what they do not measure. Nothing here was fitted to any data.
+that, in single features and effects, in size, and in what they do not measure. How much the sites of a consortium
+differ is drawn too: some are alike, some far apart, and what is chosen here must do for both. Nothing here was fitted
+to any data.
 """
 
 from collections.abc import Sequence
@@ -20,8 +22,10 @@ _SILOS = 4
 #: Records of a silo, before any are held out; held-out parts are large enough for steady figures.
 _SMALLEST, _LARGEST = 120, 320
 _REFERENCE = 4000
-_SITE_SEVERITY = 0.8
-_SITE_INTERCEPT = 0.8
+#: The largest standard deviation, over the sites of a consortium, of their patients' mean severity and of the label's
+#: log-odds beyond that.
+_SITE_SEVERITY = 1.6
+_SITE_INTERCEPT = 1.6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,17 +66,19 @@ def synthetic_silos(schema: Schema, seed: int) -> dict[str, tuple[LabelledRecord
     _, reference = _draw(random, causes, _Site(shifts=none, effects=none, missing=none, severity=0.0), _REFERENCE)
     scale = random.uniform(1.8, 3.2) / reference.std()
     common = random.normal(0.0, 0.8) - scale * reference.mean()
+    severities = random.uniform(0.0, _SITE_SEVERITY)
+    intercepts = random.uniform(0.0, _SITE_INTERCEPT)
     silos = {}
     for number in range(1, _SILOS + 1):
         site = _Site(
             shifts=random.normal(0.0, 0.3, len(causes)),
             effects=random.normal(0.0, 0.15, len(causes)),
             missing=random.choice([0.0, 0.05, 0.3, 1.0], p=[0.7, 0.15, 0.1, 0.05], size=len(causes)),
-            severity=random.normal(0.0, _SITE_SEVERITY),
+            severity=random.normal(0.0, severities),
         )
         size = int(np.exp(random.uniform(np.log(_SMALLEST), np.log(_LARGEST))))
         records, scores = _draw(random, causes, site, size)
-        log_odds = scale * scores + common + random.normal(0.0, _SITE_INTERCEPT)
+        log_odds = scale * scores + common + random.normal(0.0, intercepts)
         labels = random.random(size) < 1.0 / (1.0 + np.exp(-log_odds))
         silos[f"site-{number}"] = tuple(
             LabelledRecord(features=record, label=int(label)) for record, label in zip(records, labels, strict=True)

@@ -1,0 +1,52 @@
+"""``llamdex-sim combination-recipe``: the constants of the experts' combination, chosen without any silo's record."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from llamdex_fl import console
+from simulations.cli.main import app
+
+__all__ = ["combination_recipe"]
+
+
+@app.command()
+def combination_recipe(
+    *,
+    choosing: Annotated[int, typer.Option(min=1, help="Synthetic consortia that choose.")] = 200,
+    confirming: Annotated[int, typer.Option(min=2, help="Others that say what the choice is worth.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Choose the constants with which experts are combined, on consortia drawn from the schema alone.
+
+    For whoever changes experts or their combination. Minutes of one core. The constants in the code are those that this
+    command chose; no real record is read.
+    """
+    from llamdex_fl.experts import CombinationRecipe  # noqa: PLC0415 - loads torch, and --help must not
+    from simulations.combination_recipe import choose_combination  # noqa: PLC0415
+
+    with console.progress() as shown:
+        task = shown.add_task("synthetic consortia", total=choosing + confirming)
+        choice = choose_combination(
+            choosing=choosing,
+            confirming=confirming,
+            on_consortium=lambda done, _: shown.update(task, completed=done),
+        )
+    present = asdict(CombinationRecipe())
+    if as_json:
+        console.print_json({"present": present, **asdict(choice)})
+        return
+    table = Table(
+        "constant",
+        "present",
+        "chosen",
+        "least log-loss by value",
+        title=f"{choosing} consortia: log-loss {choice.log_loss:.4f}; {confirming} others: {choice.confirmed:.4f}, "
+        f"{choice.gained:+.4f} ± {choice.gained_error:.4f} better than the present constants",
+    )
+    for name, chosen in asdict(choice.recipe).items():
+        curve = "  ".join(f"{value:g}: {loss:.4f}" for value, loss in choice.curves[name].items())
+        table.add_row(name, f"{present[name]:g}", f"{chosen:g}", curve)
+    console.stdout.print(table)
