@@ -48,9 +48,9 @@ class CombinationRecipe:
     """
 
     noise_weight: float = 1.5
-    silence: float = 80.0
-    gain: float = 3.0
-    site: float = 0.6
+    silence: float = 40.0
+    gain: float = 2.0
+    site: float = 0.8
 
 
 _RECIPE = CombinationRecipe()

@@ -14,8 +14,9 @@ from llamdex_fl.weights.header import head_bytes, parse_header
 
 __all__ = ["check_file", "load", "read_shapes", "save", "slices"]
 
-#: Elements read in one go.
-_SLICE = 1 << 20
+#: Elements read in one go: 256 KiB stay in a core's cache while they are read and looked at.
+_SLICE = 1 << 16
+_ITEM_BYTES = 4
 
 
 def save(path: Path, tensors: Tensors) -> None:
@@ -66,7 +67,7 @@ def read_shapes(path: Path, *, limits: Limits | None = None) -> dict[str, tuple[
 def slices(
     path: Path, expected: Shapes | None = None, *, limits: Limits | None = None
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """All elements in the order of the file, at most 2^20 at a time, each with its tensor's name.
+    """All elements in the order of the file, at most 2^16 at a time, each with its tensor's name.
 
     Two files with the same shapes are cut at the same places. Finiteness is not checked here.
 
@@ -84,14 +85,16 @@ def slices(
             file.seek(place.start)
             left = math.prod(place.shape)
             while left:
-                flat = np.fromfile(file, dtype="<f4", count=min(left, _SLICE))
-                if not flat.size:
+                wanted = min(left, _SLICE) * _ITEM_BYTES
+                data = file.read(wanted)
+                if len(data) != wanted:
                     raise WeightsError(
                         f"The file of weights {path} became shorter while it was read.",
                         expected=f"{size} bytes",
                         got="fewer",
                         next_step="let nobody else write to this directory",
                     )
+                flat = np.frombuffer(data, dtype="<f4")
                 yield place.name, flat
                 left -= flat.size
 

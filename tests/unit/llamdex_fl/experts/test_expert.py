@@ -92,8 +92,8 @@ def test_combination_follows_its_formula() -> None:
         odds = expert.log_odds(RECORDS)
         evidence.append(odds[:, 1] - odds[:, 0] - np.log(positive / negative))
     total = precision[0] * evidence[0] + precision[1] * evidence[1]
-    prior = 0.6 * np.log(0.7 / 0.3) + 0.4 * np.log((40 + 90) / (60 + 10))
-    log_odds = 3.0 * total / (sum(precision) + 80.0) + prior
+    prior = 0.8 * np.log(0.7 / 0.3) + 0.2 * np.log((40 + 90) / (60 + 10))
+    log_odds = 2.0 * total / (sum(precision) + 40.0) + prior
     found = combine([first, second], guarantees, RECORDS, np.array([0.3, 0.7]))
     np.testing.assert_allclose(found[:, 1], 1 / (1 + np.exp(-log_odds)), rtol=1e-9)
     np.testing.assert_allclose(voices([first, second], guarantees), np.array(precision) / sum(precision), rtol=1e-12)
@@ -113,7 +113,7 @@ def test_an_expert_that_knows_only_its_prior_adds_nothing() -> None:
     silent = tensors(0, (20, 80), scale=0.0)
     silent["bias"] = np.log(np.array([0.2, 0.8], np.float32))
     found = combine([Expert.from_tensors(HEART, silent)], [guarantee()], RECORDS, np.array([0.6, 0.4]))
-    log_odds = 0.6 * np.log(0.4 / 0.6) + 0.4 * np.log(0.8 / 0.2)
+    log_odds = 0.8 * np.log(0.4 / 0.6) + 0.2 * np.log(0.8 / 0.2)
     np.testing.assert_allclose(found[:, 1], 1 / (1 + np.exp(-log_odds)), atol=1e-6)
 
 
