@@ -12,7 +12,8 @@
     │   ├── InvitationError           an invitation that is used, expired, or another silo's
     │   └── PortInUseError            an address that another process holds
     ├── PolicyError                   exit code 2: the silo's own policy says no
-    │   └── BudgetSpentError          the privacy budget does not reach
+    │   ├── BudgetSpentError          the privacy budget does not reach
+    │   └── EstimateRefusedError      an estimate of epsilon was to authorise a run
     ├── WeightsError (ValueError)     exit code 2: bytes that are not the tensors they should be
     │   └── WeightsLimitError         more bytes, tensors or metadata than allowed
     ├── ChannelError                  the upload channel
@@ -22,6 +23,7 @@
     │   ├── EnvelopeError             an envelope that must be refused (see llamdex_fl.envelope)
     │   └── ReceiptError              a receipt or log proof that does not verify
     ├── LedgerError                   the ledger of DP events cannot be read or written
+    ├── AccountantsDisagreeError      two accountants contradict each other: no guarantee is given
     ├── ArtefactError                 a stored model, connector or registry entry is missing or damaged
     ├── ProcessError                  a process that we started did not do its work
     ├── SystemRefusedError            the operating system refused: a full disk, a lost connection to it
@@ -34,12 +36,14 @@ records name a row and a column, never a value: an error text may be read outsid
 from typing import ClassVar
 
 __all__ = [
+    "AccountantsDisagreeError",
     "ArtefactError",
     "BudgetSpentError",
     "CertificateError",
     "ChannelError",
     "ConfigError",
     "EnvelopeError",
+    "EstimateRefusedError",
     "InputError",
     "InternalError",
     "InvitationError",
@@ -136,6 +140,10 @@ class BudgetSpentError(PolicyError):
     """The lifetime privacy budget of a data set does not reach for what was asked."""
 
 
+class EstimateRefusedError(PolicyError):
+    """An estimate of epsilon, which may be below the truth, was to authorise a run."""
+
+
 class WeightsError(LlamdexError, ValueError):
     """Bytes that are not the tensors they should be."""
 
@@ -176,6 +184,10 @@ class ReceiptError(ChannelError):
 
 class LedgerError(LlamdexError):
     """The ledger of DP events cannot be read or written."""
+
+
+class AccountantsDisagreeError(LlamdexError):
+    """Two accountants contradict each other, so that at least one of them is broken here."""
 
 
 class ArtefactError(LlamdexError):

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ACCOUNTANT",
     "accountant_version",
-    "calibrate",
     "certified_epsilon",
     "certify",
     "check_guarantee",
+    "forget_compositions",
     "weaken",
 ]
 
@@ -34,10 +34,6 @@ ACCOUNTANT = "pld"
 
 #: Width of a bucket of the discretised privacy loss.
 _DISCRETISATION = 1e-4
-#: A coarser one, to come near a noise multiplier quickly; whatever it finds is certified with the fine one.
-_COARSE = 1e-3
-#: Calibration stops once epsilon is within this share of the target (trap 6: 0.01 costs 0.9 % of noise).
-_TOLERANCE = 1 / 500
 #: A claim may differ from the recomputed epsilon by this much: another build rounds its convolutions otherwise.
 _CLAIM_SLACK = 1e-6
 _MAX_STEPS = 10_000_000
@@ -80,39 +76,6 @@ def certified_epsilon(
     return float(composed.get_epsilon_for_delta(delta))
 
 
-def calibrate(mechanisms: Sequence[Mechanism], *, epsilon: float, delta: float) -> tuple[Mechanism, ...]:
-    """Choose the noise multiplier with which the whole costs at most ``epsilon``.
-
-    The noise multipliers that are given are ignored; every ``SampledGaussian`` gets the same one.
-
-    Returns:
-        The mechanisms with their noise, whose ``certified_epsilon`` lies within epsilon / 500 below ``epsilon``.
-
-    Raises:
-        InputError: the other mechanisms alone cost too much, or a parameter is out of range.
-    """
-    if not (math.isfinite(epsilon) and epsilon > 0.0):
-        raise _wrong("epsilon", "a number above 0", epsilon)
-    if not any(isinstance(mechanism, SampledGaussian) for mechanism in mechanisms):
-        raise _wrong("mechanisms", "at least one sampled_gaussian to calibrate", "none")
-    return _calibrated(tuple(mechanisms), epsilon, delta)
-
-
-@lru_cache(maxsize=64)
-def _calibrated(mechanisms: tuple[Mechanism, ...], epsilon: float, delta: float) -> tuple[Mechanism, ...]:
-    low, high = _bracket(mechanisms, epsilon, delta)
-    # Bisection with the fine grid: epsilon falls as noise rises, and the upper end is certified all along.
-    best = certified_epsilon(_with_noise(mechanisms, high), delta)
-    while best < epsilon * (1.0 - _TOLERANCE) and high / low > 1.0 + 1e-9:
-        middle = math.sqrt(low * high)
-        found = certified_epsilon(_with_noise(mechanisms, middle), delta)
-        if found <= epsilon:
-            high, best = middle, found
-        else:
-            low = middle
-    return _with_noise(mechanisms, high)
-
-
 def certify(mechanisms: Sequence[Mechanism], delta: float) -> Guarantee:
     """The guarantee that some mechanisms give, as this accountant certifies it."""
     return Guarantee(
@@ -153,36 +116,6 @@ def weaken(mechanisms: Sequence[Mechanism], factor: float) -> tuple[Mechanism, .
         else LaplaceCounts(epsilon=m.epsilon / factor)
         for m in mechanisms
     )
-
-
-def _bracket(mechanisms: Sequence[Mechanism], epsilon: float, delta: float) -> tuple[float, float]:
-    """A noise multiplier that is too low and a close one that is enough."""
-
-    def enough(noise: float) -> bool:
-        return certified_epsilon(_with_noise(mechanisms, noise), delta, discretisation=_COARSE) <= epsilon
-
-    low, high = 0.5, 1.0
-    # Down in small steps: a noise multiplier far too low costs seconds and hundreds of megabytes to evaluate.
-    while low > _MIN_NOISE and enough(low):
-        low, high = max(low * 0.8, _MIN_NOISE), low
-    while not enough(high):
-        low, high = high, high * 2.0
-        if high > _MAX_NOISE:
-            raise InputError(
-                "No amount of noise meets this epsilon.",
-                expected=f"mechanisms that leave something of epsilon {epsilon:g} at delta {delta:g}",
-                got="other mechanisms that cost all of it",
-                next_step="give the class counts a smaller epsilon, or allow a larger one in total",
-            )
-    while high / low > 1.01:  # noqa: PLR2004 - one per cent is near enough for the fine search to finish quickly
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    # The fine grid certifies less epsilon than the coarse one for the same noise, so the low end may be enough.
-    return max(low / 1.02, _MIN_NOISE), high
-
-
-def _with_noise(mechanisms: Sequence[Mechanism], noise: float) -> tuple[Mechanism, ...]:
-    return tuple(_sampled(m, noise) if isinstance(m, SampledGaussian) else m for m in mechanisms)
 
 
 def _sampled(mechanism: SampledGaussian, noise: float) -> SampledGaussian:
@@ -240,6 +173,11 @@ def _composed(key: tuple[str, float, float], times: int, discretisation: float) 
         )
     )
     return one if times == 1 else one.self_compose(times)
+
+
+def forget_compositions() -> None:
+    """Drop the compositions that are kept between calls; for timing."""
+    _composed.cache_clear()
 
 
 def _wrong(what: str, expected: str, got: object) -> InputError:

@@ -143,9 +143,7 @@ def tilted_moments(laws: Sequence[Law], tilts_T: Floats) -> TiltedMoments:
 
 
 @lru_cache(maxsize=32)
-def _law(
-    key: tuple[float, ...], times: int, direction: Direction, tilts: tuple[float, float], frequency: float
-) -> Law:
+def _law(key: tuple[float, ...], times: int, direction: Direction, tilts: tuple[float, float], frequency: float) -> Law:
     if len(key) == 1:
         return _laplace(key[0], times)
     rate, noise = key

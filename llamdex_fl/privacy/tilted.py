@@ -111,9 +111,7 @@ def _best_tilt(mechanisms: Sequence[Mechanism], direction: Direction, delta: flo
         worse = worse + 1 if min(block)[0] > least else 0
         grid += block if not grid else block[1:]
         low *= _BLOCK
-    minima = sorted(
-        grid[i] for i in range(len(grid)) if grid[i] == min(grid[max(i - 1, 0) : i + 2])
-    )[:3]
+    minima = sorted(grid[i] for i in range(len(grid)) if grid[i] == min(grid[max(i - 1, 0) : i + 2]))[:3]
     best = min(grid)
     ratio = _BLOCK ** (1.0 / (_POINTS - 1))
     for _, centre in minima:
@@ -162,9 +160,7 @@ def _log_normal_part(tilts_T: Floats, gap_T: Floats, variance_T: Floats) -> Floa
 
     def log_part_T(powers_T: Floats) -> Floats:
         part_T: Floats = (
-            -powers_T * gap_T
-            + 0.5 * powers_T**2 * variance_T
-            + log_ndtr((gap_T - powers_T * variance_T) / deviation_T)
+            -powers_T * gap_T + 0.5 * powers_T**2 * variance_T + log_ndtr((gap_T - powers_T * variance_T) / deviation_T)
         )
         return part_T
 
