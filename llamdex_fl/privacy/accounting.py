@@ -14,6 +14,7 @@ from functools import lru_cache, reduce
 from typing import TYPE_CHECKING
 
 from llamdex_fl.errors import InputError
+from llamdex_fl.privacy.discretised import bucket_width, laplace_counts, sampled_gaussian
 from llamdex_fl.privacy.guarantee import ADJACENCY, UNIT, Guarantee, LaplaceCounts, Mechanism, SampledGaussian
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ __all__ = [
 #: The word that stands in a guarantee for this accountant.
 ACCOUNTANT = "pld"
 
-#: Width of a bucket of the discretised privacy loss.
-_DISCRETISATION = 1e-4
 #: A claim may differ from the recomputed epsilon by this much: another build rounds its convolutions otherwise.
 _CLAIM_SLACK = 1e-6
 _MAX_STEPS = 10_000_000
@@ -46,15 +45,14 @@ def accountant_version() -> str:
     return f"dp-accounting {importlib.metadata.version('dp-accounting')}"
 
 
-def certified_epsilon(
-    mechanisms: Sequence[Mechanism], delta: float, *, discretisation: float = _DISCRETISATION
-) -> float:
+def certified_epsilon(mechanisms: Sequence[Mechanism], delta: float, *, discretisation: float | None = None) -> float:
     """Epsilon of the composition of some mechanisms, never below the truth.
 
     Args:
         mechanisms: run one after another on the same records, in any order.
         delta: of the (epsilon, delta) guarantee, above 0 and below 1.
-        discretisation: width of a bucket of the privacy loss; finer is tighter and slower, and never unsafe.
+        discretisation: width of a bucket of the privacy loss; finer is tighter and slower, and never unsafe. None
+            takes one with which rounding costs less than 1e-5 wherever memory allows.
 
     Returns:
         Epsilon; 0 for no mechanism, ``inf`` where no finite epsilon is certified.
@@ -70,6 +68,8 @@ def certified_epsilon(
     for mechanism in mechanisms:
         key, times = _key(mechanism)
         steps[key] = steps.get(key, 0) + times
+    if discretisation is None:
+        discretisation = bucket_width(mechanisms, delta)
     # Sorted, so that the order of a ledger's entries cannot change the last digit.
     parts = [_composed(key, times, discretisation) for key, times in sorted(steps.items())]
     composed = reduce(lambda whole, part: whole.compose(part), parts)
@@ -151,26 +151,11 @@ def _key(mechanism: Mechanism) -> tuple[tuple[str, float, float], int]:
 # A distribution may hold millions of buckets, so only a few are kept.
 @lru_cache(maxsize=8)
 def _composed(key: tuple[str, float, float], times: int, discretisation: float) -> "pld.PrivacyLossDistribution":
-    from dp_accounting import NeighboringRelation  # noqa: PLC0415 - takes a second, and guarantees are read without it
-    from dp_accounting.pld import privacy_loss_distribution as pld  # noqa: PLC0415
-
     kind, first, second = key
     one = (
-        pld.from_gaussian_mechanism(
-            second,
-            sampling_prob=first,
-            value_discretization_interval=discretisation,
-            pessimistic_estimate=True,
-            use_connect_dots=True,
-            neighboring_relation=NeighboringRelation.ADD_OR_REMOVE_ONE,
-        )
+        sampled_gaussian(first, second, discretisation)
         if kind == "sampled_gaussian"
-        else pld.from_laplace_mechanism(
-            1.0 / first,
-            value_discretization_interval=discretisation,
-            pessimistic_estimate=True,
-            use_connect_dots=True,
-        )
+        else laplace_counts(first, discretisation)
     )
     return one if times == 1 else one.self_compose(times)
 

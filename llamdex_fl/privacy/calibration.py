@@ -18,9 +18,9 @@ from llamdex_fl.privacy.tilted import rdp_epsilon
 __all__ = ["calibrate", "calibrated_noise", "with_noise"]
 
 #: Calibration stops once epsilon is within this share of the target (trap 6: 0.01 costs 0.9 % of noise).
-_TOLERANCE = 1 / 500
-#: What the cheap search aims at: within this share, so that the accountant's own first number is within the tolerance.
-_NEAR = 1 / 2500
+_TOLERANCE = 1e-3
+#: The same for accountants that answer in milliseconds, and for the reference that brings the others near.
+_FINE = 1e-4
 #: For the first search, by RDP alone.
 _ROUGH = 1e-2
 _MAX_NOISE = 1e6
@@ -42,7 +42,7 @@ def calibrate(
         accountant: whose epsilon it is; only a rigorous one may authorise a run.
 
     Returns:
-        The mechanisms with their noise, whose epsilon lies within epsilon / 500 below ``epsilon``.
+        The mechanisms with their noise, whose epsilon lies within epsilon / 1000 below ``epsilon``.
 
     Raises:
         EstimateRefusedError: the accountant only estimates.
@@ -88,13 +88,14 @@ def _noise(mechanisms: tuple[Mechanism, ...], epsilon: float, delta: float, acco
     # RDP is known to a millisecond or so; the contour is as good as the truth where it can be had.
     near = _search(by(_rdp), epsilon, delta, start=1.0, tolerance=_ROUGH)
     if accountant.name == "rdp":
-        return _search(by(accountant.epsilon), epsilon, delta, start=near)
+        return _search(by(accountant.epsilon), epsilon, delta, start=near, tolerance=_FINE)
     if accountant.kind != "estimate":
         try:
-            near = _search(by(contour_epsilon), epsilon * (1.0 - _NEAR), delta, start=0.95 * near, tolerance=_NEAR)
+            near = _search(by(contour_epsilon), epsilon * (1.0 - _FINE), delta, start=0.95 * near, tolerance=_FINE)
         except InputError:
             near *= 0.95
-    return _search(by(accountant.epsilon), epsilon, delta, start=near)
+    tolerance = _FINE if accountant.kind == "estimate" else _TOLERANCE
+    return _search(by(accountant.epsilon), epsilon, delta, start=near, tolerance=tolerance)
 
 
 def _rdp(mechanisms: Sequence[Mechanism], delta: float) -> float:
@@ -102,7 +103,7 @@ def _rdp(mechanisms: Sequence[Mechanism], delta: float) -> float:
 
 
 def _search(
-    epsilon_at: Callable[[float], float], epsilon: float, delta: float, *, start: float, tolerance: float = _TOLERANCE
+    epsilon_at: Callable[[float], float], epsilon: float, delta: float, *, start: float, tolerance: float
 ) -> float:
     """The noise at which a falling function comes within ``tolerance`` below ``epsilon``; never above it.
 

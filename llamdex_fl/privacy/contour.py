@@ -94,7 +94,7 @@ def _log_mgf(laws: Sequence[Law], points_Y: Complexes) -> Complexes:
     for law in laws:
         exponents_N = points_Y[0].real * law.losses_N + law.log_weights_N
         top = float(exponents_N.max())
-        heavy_N = exponents_N > top - 80.0  # noqa: PLR2004 - exp(-80) is nothing beside 1
+        heavy_N = exponents_N > top - 80.0
         weights_N, losses_N = np.exp(exponents_N[heavy_N] - top), law.losses_N[heavy_N]
         rows = max(1, int(_CHUNK_TERMS / len(losses_N)))
         for first in range(0, len(points_Y), rows):

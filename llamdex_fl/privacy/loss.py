@@ -139,7 +139,7 @@ def tilted_moments(laws: Sequence[Law], tilts_T: Floats) -> TiltedMoments:
         second_TN = weights_TN * off_TN * off_TN
         parts = (log_mgf_T + _ROUNDING, mean_T, second_TN.sum(axis=1), (second_TN * off_TN).sum(axis=1))
         total += law.times * np.array(parts)
-    return TiltedMoments(*total, steps=sum(law.times for law in laws), identical=len(laws) == 1)
+    return TiltedMoments(total[0], total[1], total[2], total[3], sum(law.times for law in laws), len(laws) == 1)
 
 
 @lru_cache(maxsize=32)

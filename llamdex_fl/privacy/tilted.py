@@ -124,7 +124,7 @@ def _best_tilt(mechanisms: Sequence[Mechanism], direction: Direction, delta: flo
 
 
 def _log_peak(tilts_T: Floats) -> Floats:
-    """log G_t, the largest value of g_t; it is taken at u = log(1 + 1/t)."""
+    """Log G_t, the largest value of g_t; it is taken at u = log(1 + 1/t)."""
     return tilts_T * np.log(tilts_T) - (1.0 + tilts_T) * np.log1p(tilts_T)
 
 
@@ -155,7 +155,7 @@ def _tilted_epsilons(moments: TiltedMoments, tilts_T: Floats, delta: float) -> F
 
 
 def _log_normal_part(tilts_T: Floats, gap_T: Floats, variance_T: Floats) -> Floats:
-    """log E g_t(u) for u normal with mean ``gap_T``: I(t) - I(t + 1) of docs/edgeworth.md, padded for cancellation."""
+    """Log E g_t(u) for u normal with mean ``gap_T``: I(t) - I(t + 1) of docs/edgeworth.md, padded for cancellation."""
     deviation_T = np.sqrt(variance_T)
 
     def log_part_T(powers_T: Floats) -> Floats:

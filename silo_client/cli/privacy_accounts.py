@@ -34,7 +34,7 @@ _SAYS = {"certified": "safe, certified", "upper_bound": "safe, upper bound", "es
 
 
 @privacy.command()
-def calibrate(  # noqa: PLR0913, PLR0917 - each is an option
+def calibrate(  # noqa: PLR0913 - each is an option
     records: Records,
     batch: Batch,
     epochs: Epochs,
@@ -48,7 +48,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - each is an option
 ) -> None:
     """Find the least noise multiplier with which a training costs at most EPSILON at DELTA.
 
-    The guarantee is for adding or removing one record. The answer costs between 0.2 % of epsilon less and nothing less
+    The guarantee is for adding or removing one record. The answer costs between 0.1 % of epsilon less and nothing less
     than what was asked for, and never more.
     """
     from llamdex_fl.privacy import SampledGaussian, plan, require_rigorous  # noqa: PLC0415 - keeps --help fast
@@ -110,7 +110,7 @@ def epsilon(
 
 
 @privacy.command()
-def compare(  # noqa: PLR0913, PLR0917 - each is an option
+def compare(  # noqa: PLR0913 - each is an option
     records: Records,
     batch: Batch,
     epochs: Epochs,
