@@ -77,8 +77,8 @@ def write_plot(  # noqa: PLR0913 - a training has that many numbers
     text = buffer.getvalue()
     if file.suffix == ".html":
         told = (
-            f"Noise multiplier {noise_multiplier:.4f}, sampling rate {sampling_rate:.6g}, delta {delta:g}; one record is "
-            "added or removed. Dashed lines are estimates, which may be below the truth."
+            f"Noise multiplier {noise_multiplier:.4f}, sampling rate {sampling_rate:.6g}, delta {delta:g}; one record "
+            "is added or removed. Dashed lines are estimates, which may be below the truth."
         )
         text = (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Epsilon over steps</title></head>\n'

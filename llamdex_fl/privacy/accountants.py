@@ -1,8 +1,8 @@
 """The accountants by name, what kind of number each of them states, and who may authorise a run.
 
-``certified`` numbers are pessimistic compositions, within rounding of the truth; ``upper_bound`` numbers are rigorous and
-looser; an ``estimate`` may be below the truth, so it may be shown and never spent: whatever authorises a run asks
-``require_rigorous`` first.
+``certified`` numbers are pessimistic compositions, within rounding of the truth; ``upper_bound`` numbers are
+rigorous and looser; an ``estimate`` may be below the truth, so it may be shown and never spent: whatever authorises a
+run asks ``require_rigorous`` first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -100,6 +100,6 @@ def require_rigorous(name: str) -> Accountant:
             f"The accountant {name} states estimates, and an estimate cannot authorise a run.",
             expected=", ".join(each.name for each in ACCOUNTANTS.values() if each.kind != "estimate"),
             got=name,
-            next_step="calibrate with pld, or look at the estimate beside the others with: llamdex-silo privacy compare",
+            next_step="calibrate with pld, or see the estimate beside the others with: llamdex-silo privacy compare",
         )
     return accountant

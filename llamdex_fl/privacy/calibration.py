@@ -1,7 +1,7 @@
 """Calibration: the least noise with which an accountant states at most the epsilon that is wanted.
 
-Cheap accountants bring the search near, the one that was asked for has the last word: a noise multiplier is returned only
-after that accountant itself has stated an epsilon of at most the target with it.
+Cheap accountants bring the search near, the one that was asked for has the last word: a noise multiplier is returned
+only after that accountant itself has stated an epsilon of at most the target with it.
 """
 
 import math

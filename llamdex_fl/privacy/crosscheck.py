@@ -2,8 +2,8 @@
 
 What it protects against: a broken build of numpy, scipy or dp-accounting, a release of theirs that changed what a
 parameter means, a bug of ours in how mechanisms are handed over, or memory that flipped a bit: whatever makes one
-accountant say something else than the others. What it does not: a mechanism that is not what its parameters say. That is
-the trainer's own affair, and the audit's.
+accountant say something else than the others. What it does not: a mechanism that is not what its parameters say. That
+is the trainer's own affair, and the audit's.
 """
 
 import math
@@ -57,5 +57,5 @@ def _disagree(expected: str, certified: float) -> AccountantsDisagreeError:
         "The accountants contradict each other about this release, so it gets no guarantee.",
         expected=f"an epsilon {expected}",
         got=f"{certified:.6g} by pld",
-        next_step="reinstall the pinned packages (constraints.txt); if it stays, report the mechanisms and this message",
+        next_step="install the pinned packages again (constraints.txt); if it stays, report this message",
     )

@@ -74,7 +74,7 @@ def _connected(rate: float, noise: float, width: float, direction: Direction) ->
     ends = [_log_ratio(rate, noise, output) for output in (-_REACH * noise, 1.0 + _REACH * noise)]
     low, high = ends if direction == "remove" else (-ends[1], -ends[0])
     first, last = math.floor(low / width), math.ceil(high / width)
-    divergences_N = _divergences(rate, noise, direction, width * np.arange(first, last + 1))
+    divergences_N = _divergences(rate, noise, direction, width * np.arange(first, last + 1, dtype=np.float64))
     return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(width, first, last, divergences_N)
 
 

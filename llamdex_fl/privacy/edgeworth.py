@@ -1,8 +1,8 @@
 """The Edgeworth accountant: an estimate with a flag, a rigorous bound beside it, and a certificate over both.
 
 The estimate (Wang et al., arXiv 2206.04236v2; EW-Tune, arXiv 2210.15042v1) costs milliseconds whatever the number of
-steps, and can be far below the truth: it is for exploring, and ``epsilon`` never returns it. What ``epsilon`` returns is
-the smaller of two numbers that are both rigorous, the tilted bound and the PLD certificate. See docs/edgeworth.md.
+steps, and can be far below the truth: it is for exploring, and ``edgeworth_epsilon`` never returns it. That is the
+smaller of two numbers that are both rigorous, the tilted bound and the PLD certificate. See docs/edgeworth.md.
 """
 
 import math
@@ -121,10 +121,8 @@ def edgeworth_estimate(mechanisms: Sequence[Mechanism], delta: float, *, order: 
     # The loss of the one direction is the negative loss of the other under the other law.
     cumulants = {direction: _cumulants(mechanisms, direction) for direction in DIRECTIONS}
     signs = np.array([-1.0, 1.0, -1.0, 1.0, -1.0])
-    found = [
-        _crossing(cumulants[one][0], signs * cumulants[other][0], delta, order)
-        for one, other in (("remove", "add"), ("add", "remove"))
-    ]
+    (remove_5, _), (add_5, _) = cumulants["remove"], cumulants["add"]
+    found = [_crossing(remove_5, signs * add_5, delta, order), _crossing(add_5, signs * remove_5, delta, order)]
     fourth = max(fourth for _, fourth in cumulants.values())
     validity: Validity = "valid" if fourth <= _VALID else "invalid" if fourth > _INVALID else "doubtful"
     return EdgeworthEstimate(epsilon=max(found), order=order, fourth_moment=fourth, validity=validity)

@@ -1,7 +1,7 @@
 """Epsilon by the central limit theorem of Gaussian DP: an estimate that may be too low, and authorises nothing.
 
-Source: Bu, Dong, Long, Su, arXiv 1911.11607v3, corollary 5.4: the composition is close to mu-GDP for many steps of little
-loss each, with mu^2 the sum of steps * q^2 (exp(1 / sigma^2) - 1).
+Source: Bu, Dong, Long, Su, arXiv 1911.11607v3, corollary 5.4: the composition is close to mu-GDP for many steps of
+little loss each, with mu^2 the sum of steps * q^2 (exp(1 / sigma^2) - 1).
 """
 
 import math

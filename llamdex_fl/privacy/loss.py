@@ -151,9 +151,12 @@ def _law(key: tuple[float, ...], times: int, direction: Direction, tilts: tuple[
     # A tilt moves the bump of the weights to u, where exp(u log(p/q)) is what it multiplies the noise's density by.
     ends = [tilt + 1.0 if direction == "remove" else -tilt for tilt in tilts]
     low, high = min(0.0, *ends) - _REACH * noise, max(1.0, *ends) + _REACH * noise
-    step = min(noise / _NODES_A_SIGMA, max(noise**2 / _NODES_A_BEND, noise * 1e-3))
-    step = min(step, 2.0 * math.pi / (frequency / noise**2 + 12.0 / noise))
-    points_N = low + step * np.arange(int((high - low) / step) + 2)
+    if frequency > 0.0:
+        # Only exponentials are integrated, whose error falls exponentially; moments with a kink want more nodes.
+        step = min(2.0 * math.pi / (frequency / noise**2 + 14.0 / noise), 0.5 * noise**2)
+    else:
+        step = min(noise / _NODES_A_SIGMA, noise**2 / _NODES_A_BEND)
+    points_N = low + step * np.arange(int((high - low) / step) + 2, dtype=np.float64)
     ratios_N = np.logaddexp(log_rest, math.log(rate) + (2.0 * points_N - 1.0) / (2.0 * noise**2))
     log_weights_N = math.log(step / (noise * math.sqrt(2.0 * math.pi))) - points_N**2 / (2.0 * noise**2)
     if direction == "remove":

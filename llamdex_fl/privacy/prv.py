@@ -75,7 +75,7 @@ def _interval(mechanisms: Sequence[Mechanism], direction: Direction, delta: floa
     keys = _distinct(mechanisms)
     for key, law in zip(keys, laws, strict=True):
         masses = _rounded(key, direction, half, width)
-        points = width * np.arange(-half, half + 1)
+        points = width * np.arange(-half, half + 1, dtype=np.float64)
         shift += law.times * (_mean(law) - float(masses @ points))
         # Index 0 holds the loss 0, so that the sum needs no shift of its own.
         cyclic = np.zeros(size)
@@ -83,7 +83,7 @@ def _interval(mechanisms: Sequence[Mechanism], direction: Direction, delta: floa
         product_F *= fft.rfft(cyclic) ** law.times
     summed = fft.irfft(product_F, size)
     masses = np.maximum(np.concatenate([summed[size - half :], summed[: half + 1]]), 0.0)
-    losses = width * np.arange(-half, half + 1) + shift
+    losses = width * np.arange(-half, half + 1, dtype=np.float64) + shift
     lower = _epsilon(masses, losses, delta + delta_error) - epsilon_error
     upper = _epsilon(masses, losses, delta - delta_error) + epsilon_error
     return Interval(max(lower, 0.0), max(upper, 0.0))
@@ -122,10 +122,11 @@ def _mean(law: Law) -> float:
 
 def _rounded(key: tuple[float, ...], direction: Direction, half: int, width: float) -> Floats:
     """Masses of one step's loss, cut off at the mesh's ends and rounded to its points."""
-    edges = width * (np.arange(-half, half + 2) - 0.5)
-    below = _gaussian_cdf(*key, direction, edges) if len(key) > 1 else _laplace_cdf(key[0], edges)
-    masses: Floats = np.maximum(np.diff(below), 0.0)
-    return masses / masses.sum()
+    edges = width * (np.arange(-half, half + 2, dtype=np.float64) - 0.5)
+    below = _gaussian_cdf(key[0], key[1], direction, edges) if len(key) > 1 else _laplace_cdf(key[0], edges)
+    masses = np.maximum(np.diff(below), 0.0)
+    scaled: Floats = masses / masses.sum()
+    return scaled
 
 
 def _gaussian_cdf(rate: float, noise: float, direction: Direction, losses: Floats) -> Floats:

@@ -160,8 +160,8 @@ def compare(  # noqa: PLR0913 - each is an option
 
 def _show(found: "Comparison", training: Mapping[str, Any], epsilon: float) -> None:
     console.stdout.print(
-        f"{training['steps']} steps, sampling rate {training['sampling_rate']:.6g}; wanted: epsilon {epsilon:g} at delta "
-        f"{training['delta']:g}, {training['adjacency']} {training['unit']}",
+        f"{training['steps']} steps, sampling rate {training['sampling_rate']:.6g}; wanted: epsilon {epsilon:g} at "
+        f"delta {training['delta']:g}, {training['adjacency']} {training['unit']}",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -180,10 +180,10 @@ def _show(found: "Comparison", training: Mapping[str, Any], epsilon: float) -> N
     console.stdout.print(table)
     estimate = found.estimate
     told = (
-        f"The Edgeworth estimate's noise, {found.rows['edgeworth_estimate'].noise_multiplier:.4f}, really costs epsilon "
-        f"{estimate.epsilon:.4f} (by {estimate.binds}), so the noise was {found.change} to "
-        f"{found.rows['edgeworth'].noise_multiplier:.4f}, where {found.binds} binds. At that noise the estimate of order "
-        f"{estimate.estimate.order} is {estimate.estimate.epsilon:.4f}, the tilted bound {estimate.upper_bound:.4f}."
+        f"The Edgeworth estimate's noise, {found.rows['edgeworth_estimate'].noise_multiplier:.4f}, really costs "
+        f"epsilon {estimate.epsilon:.4f} (by {estimate.binds}), so the noise was {found.change} to "
+        f"{found.rows['edgeworth'].noise_multiplier:.4f}, where {found.binds} binds. At the former, the estimate of "
+        f"order {estimate.estimate.order} is {estimate.estimate.epsilon:.4f}, the bound {estimate.upper_bound:.4f}."
     )
     console.stdout.print(told, highlight=False, markup=False)
     console.stdout.print(
