@@ -39,6 +39,8 @@ def cross_check(mechanisms: Sequence[Mechanism], delta: float, certified: float)
             the contour reference.
         InputError: a parameter is out of range.
     """
+    if not math.isfinite(certified):
+        raise _disagree("that is finite", certified)
     interval = prv_interval(mechanisms, delta, epsilon_error=max(_PRV_SHARE * certified, _LEAST_PRV_ERROR))
     if not interval.lower <= certified:  # written so that NaN is refused too
         raise _disagree(f"at least {interval.lower:.6g}, the lower end of prv", certified)

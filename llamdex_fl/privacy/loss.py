@@ -150,7 +150,8 @@ def _law(key: tuple[float, ...], times: int, direction: Direction, tilts: tuple[
     log_rest = math.log1p(-rate) if rate < 1.0 else -math.inf
     # A tilt moves the bump of the weights to u, where exp(u log(p/q)) is what it multiplies the noise's density by.
     ends = [tilt + 1.0 if direction == "remove" else -tilt for tilt in tilts]
-    low, high = min(0.0, *ends) - _REACH * noise, max(1.0, *ends) + _REACH * noise
+    low = min(_mode(rate, noise, min(0.0, *ends)), 0.0) - _REACH * noise
+    high = max(1.0, *ends) + _REACH * noise
     if frequency > 0.0:
         # Only exponentials are integrated, whose error falls exponentially; moments with a kink want more nodes.
         step = min(2.0 * math.pi / (frequency / noise**2 + 14.0 / noise), 0.5 * noise**2)
@@ -162,6 +163,22 @@ def _law(key: tuple[float, ...], times: int, direction: Direction, tilts: tuple[
     if direction == "remove":
         return Law(ratios_N, log_weights_N + ratios_N, times)
     return Law(-ratios_N, log_weights_N, times)
+
+
+def _mode(rate: float, noise: float, power: float) -> float:
+    """Where exp(power log(p/q)) times the noise's density is largest, for a power of at most 0.
+
+    That product is log-concave, and more so than the noise's density: beyond ``_REACH`` deviations from here is nothing.
+    """
+    if rate == 1.0 or power == 0.0:
+        return power
+    low, high = power, 0.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        log_odds = math.log(rate / (1.0 - rate)) + (2.0 * middle - 1.0) / (2.0 * noise**2)
+        slope = middle - power / (1.0 + math.exp(min(-log_odds, 700.0)))
+        low, high = (middle, high) if slope < 0.0 else (low, middle)
+    return low
 
 
 def _laplace(epsilon: float, times: int) -> Law:

@@ -4,7 +4,8 @@ One import registers them, and ``silo_client.training`` has it::
 
     import llamdex_fl.privacy.opacus_accountants
 
-This is the one module of the core that imports Opacus; nothing in the core imports it, so a provider never loads it. An accountant computes from its history alone, since Opacus's calibration replaces it. Unlike Opacus's own, ``len``
+This is the one module of the core that imports Opacus; nothing in the core imports it, so a provider never loads it.
+An accountant computes from its history alone, since Opacus's calibration replaces it. Unlike Opacus's own, ``len``
 counts steps and not segments, and ``load_state_dict`` copies what it is given and refuses what is no history.
 """
 

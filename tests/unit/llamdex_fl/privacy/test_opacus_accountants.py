@@ -18,6 +18,7 @@ from llamdex_fl.privacy.opacus_accountants import EdgeworthAccountant, PLDAccoun
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Secure RNG turned off"),
+    pytest.mark.filterwarnings("ignore:PrivacyEngine detected new dataset"),
     pytest.mark.filterwarnings("ignore:Full backward hook is firing"),
 ]
 NAMES = ("edgeworth", "pld")
