@@ -168,7 +168,7 @@ def _law(key: tuple[float, ...], times: int, direction: Direction, tilts: tuple[
 def _mode(rate: float, noise: float, power: float) -> float:
     """Where exp(power log(p/q)) times the noise's density is largest, for a power of at most 0.
 
-    That product is log-concave, and more so than the noise's density: beyond ``_REACH`` deviations from here is nothing.
+    That product is log-concave, and more so than the noise's density: beyond ``_REACH`` deviations of it is nothing.
     """
     if rate == 1.0 or power == 0.0:
         return power
