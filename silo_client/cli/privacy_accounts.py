@@ -30,7 +30,7 @@ Delta = Annotated[float, typer.Option(help="Delta of the guarantee; keep it belo
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 _POINTS = 8
-_SAYS = {"certified": "safe, certified", "upper_bound": "safe, upper bound", "estimate": "ESTIMATE, may be too low"}
+_SAYS = {"certified": "safe: certified", "upper_bound": "safe: upper bound", "estimate": "ESTIMATE, unsafe"}
 
 
 @privacy.command()
@@ -166,20 +166,21 @@ def _show(found: "Comparison", training: Mapping[str, Any], epsilon: float) -> N
         markup=False,
         soft_wrap=True,
     )
-    table = _table("accountant", "noise", "epsilon", "less noise than RDP", "seconds", "what it is")
+    table = _table("accountant", "noise", "epsilon", "saves", "seconds", "what it is", "binds")
     for name, row in found.rows.items():
-        says = _SAYS[row.kind] + (f"; {found.binds} binds" if name == "edgeworth" else "")
         table.add_row(
             name,
             f"{row.noise_multiplier:.4f}",
             f"{row.epsilon:.4f}",
             f"{100 * found.saving(name):+.1f} %",
             f"{row.seconds:.2f}",
-            says,
+            _SAYS[row.kind],
+            found.binds if name == "edgeworth" else "",
         )
     console.stdout.print(table)
     estimate = found.estimate
     told = (
+        '"Saves" is noise, against RDP at the same guarantee.\n'
         f"The Edgeworth estimate's noise, {found.rows['edgeworth_estimate'].noise_multiplier:.4f}, really costs "
         f"epsilon {estimate.epsilon:.4f} (by {estimate.binds}), so the noise was {found.change} to "
         f"{found.rows['edgeworth'].noise_multiplier:.4f}, where {found.binds} binds. At the former, the estimate of "
@@ -218,9 +219,9 @@ def _finite(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def _table(first: str, *headings: str) -> Table:
     table = Table()
-    table.add_column(first)
+    table.add_column(first, no_wrap=True)
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in {"what it is", "pld "} else "right")
+        table.add_column(heading, justify="left" if heading in {"what it is", "binds"} else "right")
     return table
 
 

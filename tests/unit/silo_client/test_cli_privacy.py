@@ -78,7 +78,7 @@ def test_compare(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 def test_compare_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "compare", *PLAN)
     assert code == 0
-    for word in ("ESTIMATE", "less noise", "pld binds", "lowered", "80 steps", "validity"):
+    for word in ("ESTIMATE", "saves", "pld binds", "edgeworth_estimate", "lowered", "80 steps", "validity"):
         assert word in " ".join(out.split())
 
 
