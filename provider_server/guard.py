@@ -73,7 +73,8 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is not fo
         handler = await continuation(details)
         if handler is None:
             return None
-        parse = handler.request_deserializer
+        upload = details.method == convert.UPLOAD_EXPERT
+        parse = convert.parse_upload_request if upload else handler.request_deserializer
         options = {
             "request_deserializer": _tolerant(parse),
             "response_serializer": handler.response_serializer,
