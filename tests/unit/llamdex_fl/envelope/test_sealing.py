@@ -14,6 +14,7 @@ import pytest
 
 from llamdex_fl.envelope import (
     CHUNK_SIZE,
+    TAG_SIZE,
     Answer,
     Chunk,
     ChunkOpener,
@@ -77,6 +78,41 @@ def test_chunks_can_be_sent_while_those_after_them_are_sealed(world: SimpleNames
     # Whoever sends may be slower than the sealing, and read on afterwards.
     assert [first, *chunks] == list(sealed.chunks(0))
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_chunk_is_given_when_it_is_written_and_not_before(world: SimpleNamespace, plaintext: bytes, tmp_path: Path):
+    go_on = threading.Semaphore(2)
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            go_on.acquire(timeout=30)
+            return super().read(size)
+
+    sealing = start_sealing(
+        Slow(plaintext), tmp_path / "a", world.order, signer=world.silo, recipient=world.recipient.public
+    )
+    got: list[Chunk] = []
+    sender = threading.Thread(target=lambda: got.extend(sealing.chunks(1)))
+    sender.start()
+    sender.join(0.3)
+    assert not got
+    go_on.release(2)
+    sealed = sealing.finish()
+    sender.join(30)
+    assert got == list(sealed.chunks(1))
+    assert [chunk.index for chunk in got] == [1, 2]
+
+
+def test_what_is_written_goes_to_the_disk_on_the_way(
+    world: SimpleNamespace, plaintext: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    started: list[tuple[int, int, int]] = []
+    monkeypatch.setattr("llamdex_fl.envelope.sealed_file._WRITEBACK_CHUNKS", 2)
+    monkeypatch.setattr("os.posix_fadvise", lambda _file, *what: started.append(what))
+    sealed = seal(
+        io.BytesIO(plaintext), tmp_path / "a", world.order, signer=world.silo, recipient=world.recipient.public
+    )
+    assert started == [(sealed.offset, 2 * (CHUNK_SIZE + TAG_SIZE), os.POSIX_FADV_DONTNEED)]
 
 
 def test_sealing_that_fails_leaves_nothing(world: SimpleNamespace, tmp_path: Path):
