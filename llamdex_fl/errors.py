@@ -23,6 +23,7 @@
     │   ├── EnvelopeError             an envelope that must be refused (see llamdex_fl.envelope)
     │   └── ReceiptError              a receipt or log proof that does not verify
     ├── LedgerError                   the ledger of DP events cannot be read or written
+    │   └── LedgerBehindError         exit code 2: it was restored from a backup, or begun anew
     ├── AccountantsDisagreeError      two accountants contradict each other: no guarantee is given
     ├── ArtefactError                 a stored model, connector or registry entry is missing or damaged
     ├── ProcessError                  a process that we started did not do its work
@@ -48,6 +49,7 @@ __all__ = [
     "InternalError",
     "InvitationError",
     "KeyringError",
+    "LedgerBehindError",
     "LedgerError",
     "LlamdexError",
     "PolicyError",
@@ -184,6 +186,12 @@ class ReceiptError(ChannelError):
 
 class LedgerError(LlamdexError):
     """The ledger of DP events cannot be read or written."""
+
+
+class LedgerBehindError(LedgerError):
+    """The ledger lacks what the provider's log knows: it was restored from a backup, or begun anew."""
+
+    exit_code = 2
 
 
 class AccountantsDisagreeError(LlamdexError):

@@ -45,7 +45,7 @@ def read_questions(path: Path, schemas: Mapping[str, Schema]) -> list[AskedQuest
         )
     try:
         # Not splitlines(): a JSON text may hold the line separators of Unicode as they are.
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise QuestionError(
             f"{path} cannot be read.", expected="text in UTF-8", got=type(error).__name__, next_step="mend the file"

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from llamdex_fl.errors import InputError
 from llamdex_fl.privacy.guarantee import Mechanism
@@ -47,6 +46,8 @@ def contour_epsilon(mechanisms: Sequence[Mechanism], delta: float) -> float:
 
 
 def _epsilon(mechanisms: Sequence[Mechanism], direction: Direction, delta: float, tilt: float, upper: float) -> float:
+    from scipy.optimize import brentq  # noqa: PLC0415 - guarantees are read without it
+
     points_Y, log_mgf_Y = _contour(mechanisms, direction, delta, tilt)
     weights_Y = 1.0 / (points_Y * (points_Y + 1.0))
     weights_Y[0] *= 0.5

@@ -7,7 +7,6 @@ little loss each, with mu^2 the sum of steps * q^2 (exp(1 / sigma^2) - 1).
 import math
 from collections.abc import Sequence
 
-from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
 from llamdex_fl.errors import InputError
@@ -44,6 +43,8 @@ def gdp_estimate(mechanisms: Sequence[Mechanism], delta: float) -> float:
 
 
 def _epsilon(mu: float, delta: float) -> float:
+    from scipy.optimize import brentq  # noqa: PLC0415 - guarantees are read without it
+
     def excess(epsilon: float) -> float:
         lost = math.exp(log_ndtr(-epsilon / mu + mu / 2.0))
         kept = math.exp(epsilon + log_ndtr(-epsilon / mu - mu / 2.0))

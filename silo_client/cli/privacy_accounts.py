@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.bar import Bar
 from rich.table import Table
 
@@ -30,7 +31,7 @@ Delta = Annotated[float, typer.Option(help="Delta of the guarantee; keep it belo
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 _POINTS = 8
-_SAYS = {"certified": "safe: certified", "upper_bound": "safe: upper bound", "estimate": "ESTIMATE, unsafe"}
+_SAYS = {"certified": "safe, certified", "upper_bound": "safe, a bound", "estimate": "ESTIMATE"}
 
 
 @privacy.command()
@@ -151,7 +152,7 @@ def compare(  # noqa: PLR0913 - each is an option
         console.print_json(_as_json(found.rows))
         return
     _show(found, _training(rate, steps, delta), epsilon)
-    table = _table(f"at pld's noise, {noise:.4f}", *over, "pld")
+    table = _table(f"at pld's noise, {noise:.4f}", *(name.removeprefix("edgeworth_") for name in over), "pld")
     for number, mark in enumerate(marks):
         values = [f"{values[number]:.3f}" for values in over.values()]
         table.add_row(f"{mark} steps", *values, Bar(max(epsilon, over["pld"][-1]), 0.0, over["pld"][number], width=30))
@@ -218,7 +219,7 @@ def _finite(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(first: str, *headings: str) -> Table:
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column(first, no_wrap=True)
     for heading in headings:
         table.add_column(heading, justify="left" if heading in {"what it is", "binds"} else "right")

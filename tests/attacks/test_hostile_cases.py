@@ -1,12 +1,13 @@
 """Every hostile case of the specification, against real provider processes; ``make review`` tries more of each."""
 
+import importlib
 from collections.abc import Iterator
 
 import pytest
 
 from simulations.review import CASES, THREATS, Arena, Case, carry_out
 from simulations.review.crash_cases import SAMPLE
-from simulations.review.mortal import PROVIDER_POINTS, SILO_POINTS
+from simulations.review.mortal import PROVIDER_POINTS, ROTATION_POINTS, SILO_POINTS, Point
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +44,10 @@ def test_places_of_death_have_names_of_their_own():
     for points in (PROVIDER_POINTS, SILO_POINTS):
         assert len({point.name for point in points}) == len(points)
     assert {point.name for point in (*PROVIDER_POINTS, *SILO_POINTS)} >= SAMPLE
+
+
+@pytest.mark.parametrize("point", [*PROVIDER_POINTS, *SILO_POINTS, *ROTATION_POINTS], ids=lambda point: point.name)
+def test_every_place_to_die_is_there(point: Point):
+    module, _, name = point.owner.partition(":")
+    owner = importlib.import_module(module)
+    assert callable(getattr(getattr(owner, name) if name else owner, point.attribute))

@@ -37,6 +37,12 @@ def _file(tmp_path: Path, *lines: str) -> Path:
     return path
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path, toy_schema: Schema) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text(json.dumps({"id": "1", "schema": None, "question": "Why?"}), encoding="utf-8-sig")
+    assert [asked.question for asked in read_questions(path, {"fruit": toy_schema})] == ["Why?"]
+
+
 def test_questions_are_read(tmp_path: Path, toy_schema: Schema) -> None:
     odd = {"id": "o", "schema": "vegetables", "question": "Is it raw?", "features": {"any": 1}, "label": "raw"}
     plain = {"id": "p", "schema": None, "question": "Capital of France?\u2028Or of Spain?"}

@@ -18,6 +18,7 @@ READERS: dict[str, tuple[Callable[[Fields], Any], str]] = {
     "decimal": (lambda f: f.decimal("x"), "x: a finite number as the shortest decimal text"),
     "moment": (lambda f: f.moment("x"), "x: a time such as 2026-01-31T12:00:00Z"),
     "document": (lambda f: f.document("x"), "x: an object"),
+    "documents": (lambda f: f.documents("x", limit=3), "x: a list of at most 3"),
     "children": (lambda f: f.children("x", limit=3), "x: a list of at most 3"),
     "named": (lambda f: f.named_children("x", limit=3), "x: at most 3 objects, each under an identifier"),
     "digests": (lambda f: f.digests("x", limit=3), "x: a list of at most 3"),
@@ -52,6 +53,9 @@ def test_bounds():
     assert fields.digests("f", limit=2) == ("ab" * 32,) * 2
     assert fields.integer("g") == 2**53 - 1
     fields.done()
+    assert Fields({"h": [{}, {}]}, "d").documents("h", limit=2) == [{}, {}]
+    with pytest.raises(DocumentError):
+        Fields({"h": [{}, {}]}, "d").documents("h", limit=1)
     for value, read in (
         ("xyz", lambda f: f.text("x", limit=2)),
         (0, lambda f: f.integer("x", low=1, high=9)),

@@ -8,6 +8,7 @@ import pytest
 
 from llamdex_fl.envelope import (
     Answer,
+    FormerKeys,
     Keyring,
     Member,
     ProviderEntry,
@@ -114,6 +115,37 @@ def test_successor_needs_the_old_and_the_new_threshold():
             root.successor(following.signed(signers), NOW)
     with pytest.raises(KeyringError):
         root.successor(replace(following, version=3).signed([*KEYS, *fresh]), NOW)
+
+
+def test_a_successor_that_has_expired_is_only_a_step():
+    fresh = SigningKey.generate()
+    expired = Root(version=2, threshold=1, keys=(fresh.public,), expires_at=NOW).signed([*KEYS[:2], fresh])
+    assert ROOT.successor(expired, None).version == 2
+    assert ROOT.successor(expired, NOW - timedelta(seconds=1)).version == 2
+    with pytest.raises(KeyringError):
+        ROOT.successor(expired, NOW)
+
+
+def test_former_keys_are_good_for_their_time_unless_revoked():
+    keyring = make_keyring()
+    present = keyring.silos["a"]
+    formers = tuple(
+        FormerKeys(key=SigningKey.generate().public, spki=f"{number:02x}" * 32, until=NOW + timedelta(days=number))
+        for number in (1, 2, 3)
+    )
+    member = replace(present, former=formers)
+    other = Member(key=SigningKey.generate().public, spki="99" * 32)
+    held = replace(keyring, silos={"a": member, "b": other})
+    assert keyring.at(NOW) is keyring
+    assert held.at(NOW).silos == held.silos
+    # The last second of the first is over; the others go on.
+    assert held.at(NOW + timedelta(days=1)).silos == {"a": replace(member, former=formers[1:]), "b": other}
+    assert held.at(NOW + timedelta(days=1, seconds=-1)).member("a") == member
+    assert held.at(LATER).member("a").former == ()
+    for revoked in (formers[1].key.keyid, formers[1].spki):
+        after = replace(held, revoked=(revoked,)).at(NOW)
+        assert after.member("a").former == (formers[0], formers[2])
+        assert after.revoked == (revoked,)
 
 
 def test_unknown_and_revoked_members():

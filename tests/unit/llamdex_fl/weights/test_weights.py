@@ -155,6 +155,26 @@ COSTLY = {
 }
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        # A header that begins as one, whatever its length field spells; and one that lies inside the file.
+        b"        {" + b" " * 100,
+        b"\x80\x02" + bytes(6) + b"x" * 0x0280,
+    ],
+)
+def test_a_header_that_is_only_too_long_is_not_taken_for_another_format(head: bytes):
+    with pytest.raises(WeightsLimitError):
+        decode(head, limits=Limits(header_bytes=16))
+
+
+def test_another_format_is_told_by_its_beginning():
+    for head in (b"\x80\x02" + bytes(6) + b"x" * 0x027F, b"text, and no header", b"        [" + b" " * 100):
+        with pytest.raises(WeightsError) as caught:
+            decode(head, limits=Limits(header_bytes=16))
+        assert not isinstance(caught.value, WeightsLimitError)
+
+
 @pytest.mark.parametrize("defect", [*COSTLY, *LIMITS])
 def test_what_a_header_may_cost(defect: str):
     hostile = {**COSTLY, **LIMITS}[defect]
