@@ -22,6 +22,7 @@
     │   ├── EnvelopeError             an envelope that must be refused (see llamdex_fl.envelope)
     │   └── ReceiptError              a receipt or log proof that does not verify
     ├── LedgerError                   the ledger of DP events cannot be read or written
+    ├── AuditError                    an audit from outside contradicts a guarantee that we claim
     ├── ArtefactError                 a stored model, connector or registry entry is missing or damaged
     ├── ProcessError                  a process that we started did not do its work
     ├── SystemRefusedError            the operating system refused: a full disk, a lost connection to it
@@ -35,6 +36,7 @@ from typing import ClassVar
 
 __all__ = [
     "ArtefactError",
+    "AuditError",
     "BudgetSpentError",
     "CertificateError",
     "ChannelError",
@@ -176,6 +178,10 @@ class ReceiptError(ChannelError):
 
 class LedgerError(LlamdexError):
     """The ledger of DP events cannot be read or written."""
+
+
+class AuditError(LlamdexError):
+    """An audit from outside contradicts a guarantee that we claim."""
 
 
 class ArtefactError(LlamdexError):
