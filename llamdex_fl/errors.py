@@ -22,10 +22,11 @@
     │   ├── EnvelopeError             an envelope that must be refused (see llamdex_fl.envelope)
     │   └── ReceiptError              a receipt or log proof that does not verify
     ├── LedgerError                   the ledger of DP events cannot be read or written
-    ├── AuditError                    an audit from outside contradicts a guarantee that we claim
+    │   └── LedgerBehindError         exit code 2: it was restored from a backup, or begun anew
     ├── ArtefactError                 a stored model, connector or registry entry is missing or damaged
     ├── ProcessError                  a process that we started did not do its work
     ├── SystemRefusedError            the operating system refused: a full disk, a lost connection to it
+    ├── AuditError                    an audit from outside contradicts a guarantee that we claim
     └── InternalError                 a bug of ours; its text is not shown, since it may speak of records
 
 The message always says what was expected, what was got, and the next step. Errors that are caused by private
@@ -46,6 +47,7 @@ __all__ = [
     "InternalError",
     "InvitationError",
     "KeyringError",
+    "LedgerBehindError",
     "LedgerError",
     "LlamdexError",
     "PolicyError",
@@ -180,8 +182,10 @@ class LedgerError(LlamdexError):
     """The ledger of DP events cannot be read or written."""
 
 
-class AuditError(LlamdexError):
-    """An audit from outside contradicts a guarantee that we claim."""
+class LedgerBehindError(LedgerError):
+    """The ledger lacks what the provider's log knows: it was restored from a backup, or begun anew."""
+
+    exit_code = 2
 
 
 class ArtefactError(LlamdexError):
@@ -194,6 +198,10 @@ class ProcessError(LlamdexError):
 
 class SystemRefusedError(LlamdexError):
     """The operating system refused something that only it can give, such as room on a disk."""
+
+
+class AuditError(LlamdexError):
+    """An audit from outside contradicts a guarantee that we claim."""
 
 
 class InternalError(LlamdexError):

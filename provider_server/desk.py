@@ -43,7 +43,7 @@ from provider_server.keys import KeyringFile, ProviderKeys
 from provider_server.log_book import Situation, log_entries, note_changes
 from provider_server.quarantine import review
 from provider_server.registry import Registry, UploadRecord
-from provider_server.spool import Digests, Stream, next_index, place
+from provider_server.spool import SeenFiles, Stream, next_index, place
 
 __all__ = ["Checks", "Desk"]
 
@@ -83,7 +83,7 @@ class Desk:
         self._changing = threading.Lock()
         self._checks = checks
         self._clock = clock
-        self._digests = Digests()
+        self._seen = SeenFiles()
         for directory in (config.spool, config.artefacts):
             directory.mkdir(mode=0o700, exist_ok=True)
         with registry.database.transaction():
@@ -166,7 +166,7 @@ class Desk:
             # Two streams raced for an open session; the statement that was first has it.
             bound = self._registry.uploads.find(header.upload_id)
             intake.check_session(statement, bound, release_id=release_id, limits=self.config.limits, now=now)
-        return Stream(opener, path, next_index=start, burn=lambda: self._burn(upload), digests=self._digests)
+        return Stream(opener, path, next_index=start, burn=lambda: self._burn(upload), seen=self._seen)
 
     def progress(self, silo: str, upload_id: str) -> Progress:
         """Where an upload stands."""
@@ -248,7 +248,8 @@ class Desk:
             raise _unusable(error) from error
         except WeightsError as error:
             _LOG.info("upload %s: %s", statement.upload_id, error)
-        if self._digests.of(path) != statement.artefact_digest:
+        seen = self._seen.of(path)
+        if seen.digest != statement.artefact_digest:
             raise RefusedError(
                 Answer.DATA_LOSS,
                 "The envelope does not open.",
@@ -269,7 +270,7 @@ class Desk:
             ) from error
         expected = self._checks.tensor_shapes(statement.architecture, schema)
         try:
-            weights.check_file(path, expected, limits=limits)
+            weights.check_file(path, expected, limits=limits, finite=seen.finite)
         except WeightsError as error:
             raise _unusable(error) from error
 

@@ -73,8 +73,10 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is not fo
         handler = await continuation(details)
         if handler is None:
             return None
+        upload = details.method == convert.UPLOAD_EXPERT
+        parse = convert.parse_upload_request if upload else handler.request_deserializer
         options = {
-            "request_deserializer": _tolerant(handler.request_deserializer),
+            "request_deserializer": _tolerant(parse),
             "response_serializer": handler.response_serializer,
         }
         if handler.request_streaming and handler.response_streaming:

@@ -8,37 +8,54 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from llamdex_fl.envelope import CHUNK_SIZE, Answer, Chunk, ChunkOpener, RefusedError, Statement
 
-__all__ = ["Digests", "Stream", "file_digest", "next_index", "place"]
+__all__ = ["Seen", "SeenFiles", "Stream", "file_digest", "next_index", "place"]
 
-_READ = 1 << 20
 _WRITEBACK_CHUNKS = 32
-_DIGESTS_LIMIT = 256
+_SEEN_LIMIT = 256
 
 
-class Digests:
-    """SHA-256 of spool files as their bytes came in, so that a commit need not read them again.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of a spool file's bytes.
 
-    A digest is good only while the file is the one that was written: same inode, size and time of change. Held in
-    memory; after a restart, or a resumed stream, the file is read.
+    Attributes:
+        digest: SHA-256 (hex).
+        finite: whether no four bytes in step, read as a float32, are NaN or an infinity. Of a file of weights in the
+            accepted encoding that is the finiteness of its numbers: they lie in step, and neither the length field
+            nor ASCII text reads as anything but finite.
+    """
+
+    digest: str
+    finite: bool
+
+
+class SeenFiles:
+    """What was seen of spool files as their bytes came in, so that a commit need not read them again.
+
+    It is good only while the file is the one that was written: same inode, size and time of change. Held in memory;
+    after a restart, or a resumed stream, the file is read.
     """
 
     def __init__(self) -> None:
         """Know nothing."""
-        self._known: dict[tuple[int, int, int], str] = {}
+        self._known: dict[tuple[int, int, int], Seen] = {}
 
-    def keep(self, descriptor: int, digest: str) -> None:
-        """Remember the digest of an open file that is complete; it may have lost its name by now."""
-        if len(self._known) >= _DIGESTS_LIMIT:
+    def keep(self, descriptor: int, seen: Seen) -> None:
+        """Remember what was seen of an open file that is complete; it may have lost its name by now."""
+        if len(self._known) >= _SEEN_LIMIT:
             self._known.pop(next(iter(self._known)))
-        self._known[_identity(os.fstat(descriptor))] = digest
+        self._known[_identity(os.fstat(descriptor))] = seen
 
-    def of(self, path: Path) -> str:
-        """The digest (hex) of a file: the one that was kept, or computed."""
-        return self._known.pop(_identity(path.stat()), None) or file_digest(path)
+    def of(self, path: Path) -> Seen:
+        """What was kept of a file; or its digest, computed, and nothing about its numbers."""
+        return self._known.pop(_identity(path.stat()), None) or Seen(file_digest(path), finite=False)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:
@@ -55,14 +72,15 @@ class Stream:
         *,
         next_index: int,
         burn: Callable[[], None],
-        digests: Digests | None = None,
+        seen: SeenFiles | None = None,
     ) -> None:
         """Open the spool file at the first chunk that is missing."""
         self._opener = opener
         self._burn = burn
-        self._digests = digests
+        self._seen = seen
         # Only a stream that brings the whole of it sees every byte while it is at hand.
-        self._digest = hashlib.sha256() if next_index == 0 and digests is not None else None
+        self._digest = hashlib.sha256() if next_index == 0 and seen is not None else None
+        self._finite = True
         self.next_index = next_index
         self._file = None
         if path is not None:
@@ -94,6 +112,8 @@ class Stream:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if self._digest is not None:
             self._digest.update(plaintext)
+            words = np.frombuffer(plaintext, "<f4", len(plaintext) // 4)
+            self._finite = self._finite and bool(np.isfinite(words).all())
         self.next_index = self._opener.next_index
         if not self.next_index % _WRITEBACK_CHUNKS:
             # Starts to write, without waiting, what was put into the cache, so that the sync at the end is short.
@@ -116,8 +136,8 @@ class Stream:
             )
         if self._file is not None:
             os.fsync(self._file.fileno())
-            if self._digest is not None and self._digests is not None:
-                self._digests.keep(self._file.fileno(), self._digest.hexdigest())
+            if self._digest is not None and self._seen is not None:
+                self._seen.keep(self._file.fileno(), Seen(self._digest.hexdigest(), self._finite))
         return self.next_index
 
     def close(self) -> None:
@@ -142,11 +162,8 @@ def next_index(path: Path, statement: Statement) -> int:
 
 def file_digest(path: Path) -> str:
     """SHA-256 (hex) of a file."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_READ):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def place(spool: Path, artefact: Path) -> None:

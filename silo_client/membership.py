@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,10 +23,22 @@ _REPLY_LIMIT = 32 << 20
 _ENTRIES_LIMIT = 1_000_000
 
 
-def refresh(identity: SiloIdentity, config: SiloConfig, passphrase: Passphrase | None = None) -> bool:
+def refresh(
+    identity: SiloIdentity,
+    config: SiloConfig,
+    passphrase: Passphrase | None = None,
+    *,
+    channel: grpc.Channel | None = None,
+) -> bool:
     """Fetch root, keyring and certificate if the provider has newer ones, and use them from now on.
 
     What comes is believed because of the root that this silo pinned, not because of the connection.
+
+    Args:
+        identity: what the silo has.
+        config: the silo's.
+        passphrase: of the silo's private keys.
+        channel: an open one to ask over; None opens one.
 
     Returns:
         Whether something was taken; then the identity must be loaded again.
@@ -39,8 +52,8 @@ def refresh(identity: SiloIdentity, config: SiloConfig, passphrase: Passphrase |
     request = convert.enrolment_request(identity.keyring.version, hashlib.sha256(identity.tls_certificate).digest())
     text = b""
     try:
-        with open_channel(identity, config) as channel:
-            stub = consortium_service_pb2_grpc.ConsortiumServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+        with nullcontext(channel) if channel else open_channel(identity, config) as asked:
+            stub = consortium_service_pb2_grpc.ConsortiumServiceStub(asked)  # type: ignore[no-untyped-call]  # generated
             for message in stub.ReadEnrolment(request, timeout=_SECONDS):
                 text += message.part
                 if len(text) > _REPLY_LIMIT:
@@ -56,14 +69,20 @@ def refresh(identity: SiloIdentity, config: SiloConfig, passphrase: Passphrase |
     return True
 
 
-def renewed(identity: SiloIdentity, config: SiloConfig, passphrase: Passphrase | None = None) -> SiloIdentity:
+def renewed(
+    identity: SiloIdentity,
+    config: SiloConfig,
+    passphrase: Passphrase | None = None,
+    *,
+    channel: grpc.Channel | None = None,
+) -> SiloIdentity:
     """The identity to go on with, after ``refresh``; an expired one is good for no more than asking.
 
     Raises:
         KeyringError: root or keyring has expired, and the provider has no newer one.
         TransientError, ProviderIdentityError, RefusedError: as ``refresh``.
     """
-    if refresh(identity, config, passphrase) or datetime.now(UTC) >= identity.expires_at:
+    if refresh(identity, config, passphrase, channel=channel) or datetime.now(UTC) >= identity.expires_at:
         return load_identity(config, passphrase)
     return identity
 

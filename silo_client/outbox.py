@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -163,8 +164,15 @@ class Outbox:
             left = replace(seen, state="left", receipt=receipt.as_dict())
             write_atomically(self._sent / f"{challenge}.json", json.dumps(left.as_dict()).encode(), mode=0o600)
         write_atomically(self._receipts / f"{challenge}.json", receipt.to_json().encode(), mode=0o600)
-        for path in (self._order(challenge), self.plaintext(challenge), self.sealed_path(challenge)):
-            path.unlink(missing_ok=True)
+        self._order(challenge).unlink(missing_ok=True)
+        # Side by side: to remove a large file a disk may have to free its blocks first.
+        with ThreadPoolExecutor(2) as pool:
+            removals = [
+                pool.submit(path.unlink, missing_ok=True)
+                for path in (self.plaintext(challenge), self.sealed_path(challenge))
+            ]
+        for removal in removals:
+            removal.result()
 
     def next_counter(self) -> int:
         """A number that is larger than any before, on the disk before it is used."""

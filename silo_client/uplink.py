@@ -23,10 +23,11 @@ from llamdex_fl.envelope import (
     Receipt,
     RefusedError,
     SealedFile,
+    Sealing,
     SealOrder,
     TreeHead,
     Wish,
-    seal,
+    start_sealing,
     verify_receipt,
     verify_successor,
 )
@@ -168,9 +169,7 @@ class _Delivery:
         pause, doubtful = _FIRST_PAUSE, 0
         while True:
             try:
-                self._refresh()
-                with connect(self.identity, self.config) as stub:
-                    return self._once(stub)
+                return self._attempt()
             except TransientError as error:
                 doubtful += error.doubtful
                 if error.final is not None and doubtful >= _DOUBTFUL_TRIES:
@@ -186,12 +185,28 @@ class _Delivery:
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - see above
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _refresh(self) -> None:
+    def _attempt(self) -> Receipt:
         """Take a newer keyring or certificate first: keys of either side may have been rotated."""
-        self.identity = renewed(self.identity, self.config, self.passphrase)
+        with open_channel(self.identity, self.config) as channel:
+            identity = renewed(self.identity, self.config, self.passphrase, channel=channel)
+            if identity is self.identity:
+                return self._once(_stub(channel))
+        self.identity = identity
+        with connect(identity, self.config) as stub:
+            return self._once(stub)
 
     def _once(self, stub: Any) -> Receipt:  # noqa: ANN401 - a generated stub
-        sealed = self.outbox.sealed(self.offer.challenge) or self._seal(stub)
+        sealed = self.outbox.sealed(self.offer.challenge)
+        if sealed is None:
+            sealed = self._send_new(stub)
+        else:
+            self._send_rest(stub, sealed)
+        # Before the commit: only these bytes fetch its receipt again.
+        sealed.persist()
+        return self._commit(stub, sealed)
+
+    def _send_rest(self, stub: Any, sealed: SealedFile) -> None:  # noqa: ANN401 - a generated stub
+        """Send what the provider does not have of an envelope that was sealed before."""
         progress = convert.read_status_response(
             self._call(stub.GetUploadStatus, convert.status_request(sealed.header.upload_id), _CALL_SECONDS)
         )
@@ -205,9 +220,18 @@ class _Delivery:
             )
         if progress.status != "committed" and progress.next_index < sealed.statement.chunk_count:
             self._call(stub.UploadExpert, _parts(sealed, progress.next_index), _STREAM_SECONDS)
-        return self._commit(stub, sealed)
 
-    def _seal(self, stub: Any) -> SealedFile:  # noqa: ANN401 - a generated stub
+    def _send_new(self, stub: Any) -> SealedFile:  # noqa: ANN401 - a generated stub
+        """Send the chunks of a new envelope while it is sealed."""
+        sealing = self._seal(stub)
+        try:
+            self._call(stub.UploadExpert, _parts(sealing, 0), _STREAM_SECONDS)
+        finally:
+            # Whatever became of the stream: it goes on with these bytes, never with others.
+            sealed = sealing.finish()
+        return sealed
+
+    def _seal(self, stub: Any) -> Sealing:  # noqa: ANN401 - a generated stub
         keyring, known = self.identity.keyring, self._known()
         path = self.outbox.plaintext(self.offer.challenge)
         wish = Wish(
@@ -225,17 +249,15 @@ class _Delivery:
             counter=self.outbox.next_counter(),
             now=datetime.now(UTC).replace(microsecond=0),
         )
-        with path.open("rb") as source:
-            return seal(
-                source,
-                self.outbox.sealed_path(self.offer.challenge),
-                order,
-                signer=self.identity.signer,
-                recipient=keyring.provider.recipient(session.recipient_keyid, revoked=keyring.revoked),
-            )
+        return start_sealing(
+            path.open("rb", buffering=0),
+            self.outbox.sealed_path(self.offer.challenge),
+            order,
+            signer=self.identity.signer,
+            recipient=keyring.provider.recipient(session.recipient_keyid, revoked=keyring.revoked),
+        )
 
     def _commit(self, stub: Any, sealed: SealedFile) -> Receipt:  # noqa: ANN401 - a generated stub
-        sealed.persist()
         digest, known = sealed.header.statement.digest(), self._known()
         request = convert.commit_request(sealed.header.upload_id, digest, 0 if known is None else known.size)
         committed = convert.read_commit_response(
@@ -275,15 +297,19 @@ class _Delivery:
 def connect(identity: SiloIdentity, config: SiloConfig) -> Iterator[Any]:
     """A stub of the provider's upload service, once the other end has shown the keyring's certificate."""
     with open_channel(identity, config) as channel:
-        stub = upload_service_pb2_grpc.UploadServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
-        # The same method, which also takes messages that are bytes already.
-        stub.UploadExpert = channel.stream_unary(
-            convert.UPLOAD_EXPERT, convert.serialized, upload_service_pb2.UploadExpertResponse.FromString
-        )
-        yield stub
+        yield _stub(channel)
 
 
-def _parts(sealed: SealedFile, start: int) -> Iterator[object]:
+def _stub(channel: grpc.Channel) -> Any:  # noqa: ANN401 - a generated stub
+    stub = upload_service_pb2_grpc.UploadServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+    # The same method, which also takes messages that are bytes already.
+    stub.UploadExpert = channel.stream_unary(
+        convert.UPLOAD_EXPERT, convert.serialized, upload_service_pb2.UploadExpertResponse.FromString
+    )
+    return stub
+
+
+def _parts(sealed: SealedFile | Sealing, start: int) -> Iterator[object]:
     yield convert.header_request(sealed.header)
     yield from map(convert.chunk_request_bytes, sealed.chunks(start))
 

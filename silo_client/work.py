@@ -1,7 +1,8 @@
 """What the daemon does with an offer, from the policy on disk to the provider's receipt.
 
-Order, and no step before the one above it: known job? -> policy -> records -> ledger -> training -> sealing and
-upload -> receipt. Each fault becomes a code; what it was stands in the silo's own log.
+Order, and no step before the one above it: known job? -> policy -> records -> the ledger against the provider's log
+-> ledger -> training -> sealing and upload -> receipt. Each fault becomes a code; what it was stands in the silo's own
+log.
 """
 
 import importlib
@@ -17,6 +18,7 @@ from llamdex_fl.errors import (
     ConfigError,
     InputError,
     KeyringError,
+    LedgerBehindError,
     PolicyError,
     ProviderIdentityError,
     ProviderUnreachableError,
@@ -32,6 +34,7 @@ from silo_client.config import SiloConfig
 from silo_client.daemon_protocol import Reply
 from silo_client.data import read_records
 from silo_client.jobs import Job, JobState, JobStore
+from silo_client.ledger_check import require_whole_ledger
 from silo_client.policy import authorise, load_policy
 
 __all__ = ["SiloWorker", "answer_for"]
@@ -48,6 +51,7 @@ _CODES: tuple[tuple[type[Exception], Answer], ...] = (
     (KeyringError, Answer.PROVIDER_IDENTITY),
     (ChannelError, Answer.PROVIDER_REFUSED),
     (ConfigError, Answer.SILO_MISCONFIGURED),
+    (LedgerBehindError, Answer.SILO_MISCONFIGURED),
     (SchemaError, Answer.SILO_MISCONFIGURED),
     (InputError, Answer.BAD_REQUEST),
 )
@@ -110,6 +114,7 @@ class SiloWorker:
         schema = load_schema(self._config.schema)
         authorisation = authorise(offer, load_policy(self._config.policy), schema)
         data = read_records(self._config.data, schema)
+        require_whole_ledger(self._config, deadline_s=self._upload_deadline_s, passphrase=self._passphrase)
         from silo_client import training  # noqa: PLC0415 - takes seconds to import, see warm_up
 
         self._jobs.accept(offer)

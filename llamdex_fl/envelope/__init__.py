@@ -48,7 +48,8 @@ from llamdex_fl.envelope.log_entry import LogNote, read_log_entry
 from llamdex_fl.envelope.receipt import Receipt, ReceiptBody, TreeHead, verify_receipt, verify_successor
 from llamdex_fl.envelope.refusal import Answer, DocumentError, RefusedError
 from llamdex_fl.envelope.root import Root, load_root, read_root
-from llamdex_fl.envelope.sealing import ChunkOpener, SealedFile, SealOrder, seal, verify_statement
+from llamdex_fl.envelope.sealed_file import SealedFile, Sealing
+from llamdex_fl.envelope.sealing import ChunkOpener, SealOrder, seal, start_sealing, verify_statement
 from llamdex_fl.envelope.session import Chunk, Committed, Header, Progress, Session, Wish
 from llamdex_fl.envelope.signing import Signature, SigningKey, VerifyKey
 from llamdex_fl.envelope.statement import Statement, guarantee_document, guarantee_from_document
@@ -84,6 +85,7 @@ __all__ = [
     "Root",
     "SealOrder",
     "SealedFile",
+    "Sealing",
     "Session",
     "Signature",
     "SignedEnvelope",
@@ -124,6 +126,7 @@ __all__ = [
     "sign",
     "silo_uri",
     "spki_digest",
+    "start_sealing",
     "tls_key_pem",
     "verify_receipt",
     "verify_statement",

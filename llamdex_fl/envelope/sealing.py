@@ -1,26 +1,17 @@
-"""Seal a release once into a spool file; send that file as often as it takes; open it chunk by chunk.
+"""Seal a release once, into a spool file of the silo's; open it chunk by chunk at the provider."""
 
-A spool file is a whole sealed envelope or does not exist. A resume sends the same bytes again and never encrypts:
-two texts under one nonce would give both away.
-
-::
-
-    8 bytes   length of the head, big-endian
-    head      canonical JSON: magic, upload id, DSSE statement, wrapped content key
-    chunks    256 KiB + 16 bytes each, the last one shorter
-"""
-
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
-from llamdex_fl.envelope.canonical import dumps, parse
 from llamdex_fl.envelope.dsse import SignedEnvelope, sign
 from llamdex_fl.envelope.refusal import Answer, RefusedError, damaged
+from llamdex_fl.envelope.sealed_file import SealedFile, Sealing
 from llamdex_fl.envelope.session import Chunk, Header, Session
 from llamdex_fl.envelope.signing import SigningKey, VerifyKey
 from llamdex_fl.envelope.statement import STATEMENT_LIMIT, STATEMENT_TYPE, Statement
@@ -30,20 +21,15 @@ from llamdex_fl.envelope.suite import (
     CONTENT_KEY_SIZE,
     SUITE,
     TAG_SIZE,
-    WRAPPED_SIZE,
     KeyContext,
     RecipientKey,
     RecipientPublicKey,
     stream_cipher,
 )
-from llamdex_fl.errors import EnvelopeError
 from llamdex_fl.privacy.guarantee import Guarantee
 from llamdex_fl.release import Offer
 
-__all__ = ["ChunkOpener", "SealOrder", "SealedFile", "seal", "verify_statement"]
-
-_HEAD_LIMIT = 2 * STATEMENT_LIMIT + (1 << 14)
-_COPY = 1 << 20
+__all__ = ["ChunkOpener", "SealOrder", "seal", "start_sealing", "verify_statement"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,11 +46,18 @@ class SealOrder:
 
 def seal(
     source: BinaryIO, spool: Path, order: SealOrder, *, signer: SigningKey, recipient: RecipientPublicKey
-) -> "SealedFile":
-    """Seal the safetensors bytes of ``source`` into the file ``spool``, whole or not at all.
+) -> SealedFile:
+    """Seal the safetensors bytes of ``source`` into the file ``spool``, whole or not at all; see ``start_sealing``."""
+    return start_sealing(source, spool, order, signer=signer, recipient=recipient).finish()
+
+
+def start_sealing(
+    source: BinaryIO, spool: Path, order: SealOrder, *, signer: SigningKey, recipient: RecipientPublicKey
+) -> Sealing:
+    """Sign the statement, and begin to seal the safetensors bytes of ``source`` into the file ``spool``.
 
     Args:
-        source: seekable; it is read twice.
+        source: seekable; it is read twice, and closed at the end, or if this raises.
         spool: where the sealed envelope goes; replaced if there is one.
         order: what the statement says.
         signer: the silo's key.
@@ -74,6 +67,17 @@ def seal(
         RefusedError: the session speaks another suite or names another key, or is over; or the order does not make
             a statement that the provider would read.
     """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(source)
+        header, statement, chunks = _prepared(source, order, signer, recipient)
+        sealing = Sealing(spool, header, statement, _closing(chunks, source))
+        stack.pop_all()
+    return sealing
+
+
+def _prepared(
+    source: BinaryIO, order: SealOrder, signer: SigningKey, recipient: RecipientPublicKey
+) -> tuple[Header, Statement, Iterator[bytes]]:
     _check_session(order, recipient)
     artefact, length = _digest(source)
     content_key = os.urandom(CONTENT_KEY_SIZE)
@@ -111,74 +115,16 @@ def seal(
     # Read as the provider will read it, so that what would be refused is never signed or written.
     Statement.from_payload(statement.to_payload())
     envelope = sign(STATEMENT_TYPE, statement.to_payload(), signer)
-    head = dumps(
-        {
-            "magic": SUITE,
-            "uploadId": order.session.upload_id,
-            "statement": envelope.to_document(),
-            "wrapped": wrapped.hex(),
-        }
-    )
+    header = Header(upload_id=order.session.upload_id, statement=envelope, wrapped=wrapped)
     chunks = stream_seal(
         lambda key: stream_cipher(key, envelope.digest()), content_key, CHUNK_SIZE, envelope.digest(), source
     )
-    _write(spool, head, chunks)
-    return SealedFile.open(spool)
+    return header, statement, chunks
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SealedFile:
-    """A sealed envelope on this side's own disk."""
-
-    path: Path
-    header: Header
-    statement: Statement
-    offset: int
-
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """Read the head of a spool file.
-
-        Raises:
-            EnvelopeError: it is damaged.
-        """
-        try:
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "big")
-                # One byte over the limit is enough to be refused, whatever the length field says.
-                fields = parse(file.read(min(length, _HEAD_LIMIT + 1)), limit=_HEAD_LIMIT)
-                size = os.fstat(file.fileno()).st_size
-            fields.constant("magic", SUITE)
-            header = Header(
-                upload_id=fields.hexadecimal("uploadId", size=16),
-                statement=SignedEnvelope.from_document(fields.document("statement")),
-                wrapped=fields.octets("wrapped", size=WRAPPED_SIZE),
-            )
-            fields.done()
-            # Our own file: the signature is the provider's to verify, this is for sending only.
-            statement = Statement.from_payload(header.statement.payload)
-        except (OSError, RefusedError) as error:
-            raise _damaged_spool(path, type(error).__name__) from error
-        if size != 8 + length + statement.plaintext_length + TAG_SIZE * statement.chunk_count:
-            raise _damaged_spool(path, f"{size} bytes")
-        return cls(path=path, header=header, statement=statement, offset=8 + length)
-
-    def persist(self) -> None:
-        """Wait until the file is on the disk; before the commit, since only these bytes fetch its receipt again."""
-        for path, flags in ((self.path, os.O_RDONLY), (self.path.parent, os.O_RDONLY | os.O_DIRECTORY)):
-            descriptor = os.open(path, flags)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-    def chunks(self, start: int) -> Iterator[Chunk]:
-        """The sealed chunks from ``start`` on."""
-        sealed = CHUNK_SIZE + TAG_SIZE
-        with self.path.open("rb") as file:
-            file.seek(self.offset + start * sealed)
-            for index in range(start, self.statement.chunk_count):
-                yield Chunk(index, file.read(sealed))
+def _closing(chunks: Iterator[bytes], source: BinaryIO) -> Iterator[bytes]:
+    with source:
+        yield from chunks
 
 
 class ChunkOpener:
@@ -263,35 +209,7 @@ def _check_session(order: SealOrder, recipient: RecipientPublicKey) -> None:
 
 
 def _digest(source: BinaryIO) -> tuple[str, int]:
-    digest, length = hashlib.sha256(), 0
-    while block := source.read(_COPY):
-        digest.update(block)
-        length += len(block)
+    digest = hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]  # every BinaryIO can do it
+    length = source.seek(0, os.SEEK_END)
     source.seek(0)
-    return digest.hexdigest(), length
-
-
-def _write(spool: Path, head: bytes, chunks: Iterator[bytes]) -> None:
-    """Write a spool file; see ``persist`` for the disk.
-
-    Until the commit nothing is lost if the power fails: a file that did not reach the disk is sealed again, with new
-    keys, for a new session.
-    """
-    part = spool.with_name(f".{spool.name}.{os.getpid()}.part")
-    try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(len(head).to_bytes(8, "big") + head)
-            file.writelines(chunks)
-        part.replace(spool)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _damaged_spool(path: Path, got: str) -> EnvelopeError:
-    return EnvelopeError(
-        f"The spooled envelope {path} is damaged.",
-        expected="a whole sealed envelope",
-        got=got,
-        next_step="remove it and make the release again",
-    )
+    return digest, length

@@ -54,7 +54,7 @@ class Chunk:
     """A sealed chunk and its place."""
 
     index: int
-    ciphertext: bytes
+    ciphertext: bytes | memoryview
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

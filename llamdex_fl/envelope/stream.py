@@ -27,7 +27,7 @@ class Aead(Protocol):
     def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes:
         """Seal."""
 
-    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes | None) -> bytes:
+    def decrypt(self, nonce: bytes, data: bytes | memoryview, associated_data: bytes | None) -> bytes:
         """Open, or raise InvalidTag."""
 
 
@@ -46,7 +46,7 @@ def encrypt_chunk(cipher: Aead, index: int, plaintext: bytes, *, last: bool, aad
     return cipher.encrypt(chunk_nonce(index, last=last), plaintext, aad)
 
 
-def decrypt_chunk(cipher: Aead, index: int, ciphertext: bytes, *, last: bool, aad: bytes) -> bytes:
+def decrypt_chunk(cipher: Aead, index: int, ciphertext: bytes | memoryview, *, last: bool, aad: bytes) -> bytes:
     """Open one chunk.
 
     Raises:

@@ -140,6 +140,22 @@ class Ledger:
             # The names are kept although the run is refused: they are known to be the same records from now on.
         raise _spent(spending, spent, budget, total)
 
+    def recover(self, spending: Spending) -> int:
+        """Write the entry of a run of long ago that this file has lost; it is over, so no budget can refuse it.
+
+        Returns:
+            The entry's number; the entry is on the disk.
+
+        Raises:
+            LedgerError: the file cannot be used.
+        """
+        if not spending.mechanisms:
+            raise _damaged(self._path, "an entry without mechanisms")
+        with self._transaction() as database:
+            entry = _insert(database, _account(database, spending.data_set), spending)
+            database.execute("UPDATE entry SET finished_at = begun_at WHERE id = ?", (entry,))
+        return entry
+
     def finish(self, entry: int) -> None:
         """Note that a run came to its end. This changes no sum.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from llamdex_fl.errors import ArtefactError, WeightsError
 from llamdex_fl.weights.format import Limits, Shapes, Tensors, decode, encode, require_expected, require_finite
-from llamdex_fl.weights.header import head_bytes, parse_header
+from llamdex_fl.weights.header import Place, head_bytes, parse_header
 
 __all__ = ["check_file", "load", "read_shapes", "save", "slices"]
 
@@ -44,24 +44,29 @@ def load(path: Path, expected: Shapes | None = None, *, limits: Limits | None = 
         return decode(file.read(limits.file_bytes + 1), expected, limits=limits)
 
 
-def check_file(path: Path, expected: Shapes, *, limits: Limits | None = None) -> None:
+def check_file(path: Path, expected: Shapes, *, limits: Limits | None = None, finite: bool = False) -> None:
     """Refuse a file that ``load`` would refuse, without holding more than a slice of it.
+
+    Args:
+        path: the file.
+        expected: names and shapes.
+        limits: what the file may hold at most.
+        finite: its numbers are known to be finite, and only its header is read.
 
     Raises:
         ArtefactError: the file is missing.
         WeightsError: see ``decode``.
     """
+    if finite:
+        require_expected(_places(path, limits or Limits()), expected)
+        return
     for name, flat in slices(path, expected, limits=limits):
         require_finite(name, flat)
 
 
 def read_shapes(path: Path, *, limits: Limits | None = None) -> dict[str, tuple[int, ...]]:
     """The names and shapes in a file's header; raises as ``check_file``."""
-    limits = limits or Limits()
-    _require_file(path)
-    with path.open("rb") as file:
-        places = parse_header(file.read(head_bytes(limits)), os.fstat(file.fileno()).st_size, limits)
-    return {place.name: place.shape for place in places}
+    return {place.name: place.shape for place in _places(path, limits or Limits())}
 
 
 def slices(
@@ -97,6 +102,12 @@ def slices(
                 flat = np.frombuffer(data, dtype="<f4")
                 yield place.name, flat
                 left -= flat.size
+
+
+def _places(path: Path, limits: Limits) -> list[Place]:
+    _require_file(path)
+    with path.open("rb") as file:
+        return parse_header(file.read(head_bytes(limits)), os.fstat(file.fileno()).st_size, limits)
 
 
 def _require_file(path: Path) -> None:

@@ -39,6 +39,7 @@ __all__ = [
     "log_entry_response",
     "log_head_response",
     "log_request",
+    "parse_upload_request",
     "read_begin_request",
     "read_begin_response",
     "read_commit_request",
@@ -68,6 +69,8 @@ _DIGEST_BYTES = 32
 _SIGNATURES_LIMIT = 8
 _PROOF_LIMIT = 128
 _WRAPPED_LIMIT = 4096
+#: Two tags with a length of at most four bytes each, a tag with an index of at most ten.
+_CHUNK_PREFIX_LIMIT = 5 + 11 + 5
 _TREE_SIZE_LIMIT = 2**53 - 1
 _STATUS = {
     "open": upload_service_pb2.UPLOAD_STATUS_OPEN,
@@ -142,15 +145,40 @@ def header_request(header: Header) -> upload_service_pb2.UploadExpertRequest:
 def chunk_request(chunk: Chunk) -> upload_service_pb2.UploadExpertRequest:
     """Write a chunk."""
     return upload_service_pb2.UploadExpertRequest(
-        chunk=upload_service_pb2.UploadChunk(index=chunk.index, ciphertext=chunk.ciphertext)
+        chunk=upload_service_pb2.UploadChunk(index=chunk.index, ciphertext=bytes(chunk.ciphertext))
     )
 
 
 def chunk_request_bytes(chunk: Chunk) -> bytes:
     """The serialized form of ``chunk_request``, with one copy of the ciphertext where protobuf makes three."""
-    inner = (b"\x08" + _varint(chunk.index) if chunk.index else b"") + b"\x12" + _varint(len(chunk.ciphertext))
-    outer = b"\x12" + _varint(len(inner) + len(chunk.ciphertext))
-    return b"".join((outer, inner, chunk.ciphertext))
+    return _chunk_prefix(chunk.index, len(chunk.ciphertext)) + chunk.ciphertext
+
+
+def parse_upload_request(data: bytes) -> upload_service_pb2.UploadExpertRequest | Chunk:
+    """A message of a stream from its bytes; a chunk is a view of them, where protobuf makes two copies.
+
+    Only the very bytes that ``chunk_request_bytes`` writes are taken for a chunk; all others are protobuf's to read,
+    with the same result.
+
+    Raises:
+        google.protobuf.message.DecodeError: it is no message.
+    """
+    # Whatever numbers are read here, they count only if they give it again.
+    head = data[:_CHUNK_PREFIX_LIMIT]
+    if head.startswith(b"\x12"):
+        _, start = _read_varint(head, 1)
+        index, start = _read_varint(head, start + 1) if head.startswith(b"\x08", start) else (0, start)
+        length, start = _read_varint(head, start + 1)
+        if length == len(data) - start and _chunk_prefix(index, length) == head[:start]:
+            return Chunk(index, memoryview(data)[start:])
+    message: upload_service_pb2.UploadExpertRequest = upload_service_pb2.UploadExpertRequest.FromString(data)
+    return message
+
+
+def _chunk_prefix(index: int, length: int) -> bytes:
+    """What stands before the ciphertext in the serialized form of a chunk."""
+    inner = (b"\x08" + _varint(index) if index else b"") + b"\x12" + _varint(length)
+    return b"\x12" + _varint(len(inner) + length) + inner
 
 
 def serialized(message: bytes | upload_service_pb2.UploadExpertRequest) -> bytes:
@@ -166,8 +194,21 @@ def _varint(number: int) -> bytes:
     return bytes([*groups, number])
 
 
-def read_upload_request(message: upload_service_pb2.UploadExpertRequest) -> Header | Chunk:
+def _read_varint(data: bytes, start: int) -> tuple[int, int]:
+    """A number and where it ends; of data that ends too early, whatever is there."""
+    number, shift = 0, 0
+    for place in range(start, len(data)):
+        number |= (data[place] & 0x7F) << shift
+        shift += 7
+        if data[place] <= 0x7F:  # noqa: PLR2004 - seven bits a byte
+            return number, place + 1
+    return number, len(data)
+
+
+def read_upload_request(message: upload_service_pb2.UploadExpertRequest | Chunk) -> Header | Chunk:
     """Read a part of a stream."""
+    if isinstance(message, Chunk):
+        return _checked(message)
     part = message.WhichOneof("part")
     if part == "header":
         header = message.header
@@ -179,10 +220,14 @@ def read_upload_request(message: upload_service_pb2.UploadExpertRequest) -> Head
             wrapped=header.wrapped_key,
         )
     if part == "chunk":
-        if len(message.chunk.ciphertext) > CHUNK_SIZE + TAG_SIZE:
-            raise _wrong("ciphertext", f"at most {CHUNK_SIZE + TAG_SIZE} bytes")
-        return Chunk(message.chunk.index, message.chunk.ciphertext)
+        return _checked(Chunk(message.chunk.index, message.chunk.ciphertext))
     raise _wrong("part", "a header or a chunk")
+
+
+def _checked(chunk: Chunk) -> Chunk:
+    if len(chunk.ciphertext) > CHUNK_SIZE + TAG_SIZE:
+        raise _wrong("ciphertext", f"at most {CHUNK_SIZE + TAG_SIZE} bytes")
+    return chunk
 
 
 def upload_response(next_index: int) -> upload_service_pb2.UploadExpertResponse:

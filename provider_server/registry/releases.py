@@ -1,5 +1,6 @@
 """Accepted releases, and the log that they are leaves of."""
 
+import functools
 import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
@@ -163,9 +164,14 @@ class Log:
         return None if row is None else SignedEnvelope.from_json(row["envelope"])
 
 
-def _record(row: sqlite3.Row) -> ReleaseRecord:
+# A registry keeps every release that ever was, and each commit looks through them: none is parsed twice.
+@functools.lru_cache(maxsize=4096)
+def _guarantee(statement: str) -> Guarantee:
     # Stored after its signatures were verified.
-    statement = Statement.from_payload(SignedEnvelope.from_json(row["statement"]).payload)
+    return Statement.from_payload(SignedEnvelope.from_json(statement).payload).guarantee
+
+
+def _record(row: sqlite3.Row) -> ReleaseRecord:
     values: dict[str, Any] = {
         name: row[name]
         for name in (
@@ -182,4 +188,4 @@ def _record(row: sqlite3.Row) -> ReleaseRecord:
             "reason",
         )
     }
-    return ReleaseRecord(guarantee=statement.guarantee, accepted_at=from_seconds(row["accepted_at"]), **values)
+    return ReleaseRecord(guarantee=_guarantee(row["statement"]), accepted_at=from_seconds(row["accepted_at"]), **values)

@@ -41,7 +41,6 @@ _ROUNDS = 5
 _MEGABYTES = 100
 _SIZES = (100, 500)
 _ENDS = [sys.executable, "-m", "simulations.benchmarks.channel_ends"]
-_HERTZ = os.sysconf("SC_CLK_TCK")
 _LIMITS = "\n[limits]\nplaintext_bytes = 1073741824\nsessions_per_silo = 50\nuploads_per_silo_and_day = 1000\n"
 
 
@@ -193,10 +192,9 @@ def _answer(process: "subprocess.Popen[str]") -> dict[str, Any]:
     return answer
 
 
-def _cpu_seconds(process: "subprocess.Popen[str]") -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _HERTZ
+def _cpu_seconds(server: "subprocess.Popen[str]") -> float:
+    """User and system time of a server so far."""
+    return float(_ask(server, {})["cpu_seconds"])
 
 
 def _least(rounds: list[dict[str, float]], name: str) -> float:

@@ -1,8 +1,8 @@
 """The processes that the channel benchmark starts: a provider, a raw receiver, and a silo that sends to either.
 
-Each prints one line of JSON for each line that it reads, and ends when its input ends. The provider and the silo are
-the product's own code; the raw receiver counts bytes that come over the same kind of server, with the same
-certificates and options, and keeps none of them.
+Each prints one line of JSON when it is ready and one for each line that it reads, and ends when its input ends. The
+provider and the silo are the product's own code; the raw receiver counts bytes that come over the same kind of server,
+with the same certificates and options, and keeps none of them.
 """
 
 import asyncio
@@ -146,13 +146,11 @@ def _send_raw(config: SiloConfig, address: str, path: Path) -> None:
 
 
 def _timed(action: Any) -> dict[str, float]:  # noqa: ANN401 - whatever is timed
-    before = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = _processor_seconds()
     started = time.perf_counter()
     action()
     seconds = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": seconds, "cpu_seconds": cpu}
+    return {"seconds": seconds, "cpu_seconds": _processor_seconds() - cpu}
 
 
 def _status(pid: int, name: str) -> float:
@@ -167,15 +165,22 @@ def _say(document: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _end_with_parent() -> None:
-    """End when the benchmark, which holds the other end of our input, is gone."""
+def _answer_parent() -> None:
+    """Say the processor time so far for each line; end when the benchmark, which holds the other end, is gone."""
 
-    def watch() -> None:
-        sys.stdin.read()
+    def answer() -> None:
+        for _line in sys.stdin:
+            _say({"cpu_seconds": _processor_seconds()})
         # The servers keep nothing that the benchmark needs afterwards.
         os._exit(0)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=answer, daemon=True).start()
+
+
+def _processor_seconds() -> float:
+    """User and system time of this process; from the kernel's exact account, where /proc counts in hundredths."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _main() -> None:
@@ -183,7 +188,7 @@ def _main() -> None:
     if kind == "silo":
         serve_silo(home, megabytes)
         return
-    _end_with_parent()
+    _answer_parent()
     if kind == "provider":
         serve_provider(home, megabytes)
     else:

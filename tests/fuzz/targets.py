@@ -133,7 +133,9 @@ def wire(data: bytes) -> None:
         return
     kind, read = _MESSAGES[data[0] % len(_MESSAGES)]
     try:
-        message = kind.FromString(data[1:])
+        message = (
+            convert.parse_upload_request(data[1:]) if kind is pb2.UploadExpertRequest else kind.FromString(data[1:])
+        )
     except DecodeError:
         return
     read(message)

@@ -49,9 +49,21 @@ def test_more_than_the_policy_allows_is_refused(silo: tuple[Path, Offer], wish: 
     assert JobStore(home / "jobs.sqlite").find(asked) is None
 
 
-def test_a_provider_that_is_down_costs_one_training(silo: tuple[Path, Offer]):
+def test_a_provider_that_is_down_costs_nothing(silo: tuple[Path, Offer]):
+    home, offer = silo
+    asked = replace(offer, challenge="e5" * 32)
+    assert _worker(home).train_and_upload(asked).answer is Answer.PROVIDER_UNREACHABLE
+    assert JobStore(home / "jobs.sqlite").find(asked) is None
+    assert Ledger(load_silo_config(home).ledger).entries() == ()
+
+
+def test_a_provider_that_goes_down_in_mid_training_costs_one_training(
+    silo: tuple[Path, Offer], monkeypatch: pytest.MonkeyPatch
+):
     home, offer = silo
     config = load_silo_config(home)
+    # As if it had been there a moment before.
+    monkeypatch.setattr("silo_client.work.require_whole_ledger", lambda *_args, **_more: None)
     assert _worker(home).consider(offer).answer is Answer.ACCEPTED
     assert _worker(home).train_and_upload(offer).answer is Answer.PROVIDER_UNREACHABLE
     job = JobStore(home / "jobs.sqlite").find(offer)

@@ -69,7 +69,7 @@ def run_mutation(*, children: int, seconds: int, only: list[str]) -> dict[str, A
             text=True,
         )
         states = dict(_LINE.findall(results.stdout))
-        if not states:
+        if not set(states.values()) - {"not checked"}:
             sys.stderr.write((directory / "mutmut.log").read_text(errors="replace")[-3000:] + results.stderr[-2000:])
     return _summary(states, complete=complete)
 

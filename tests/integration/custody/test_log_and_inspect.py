@@ -175,7 +175,7 @@ def test_inspect_before_and_after(used: Consortium):
         Outbox(silo), load_identity(silo), silo, *Outbox(silo).get(offer.challenge), ends_at=float("inf")
     )
     with uplink.connect(delivery.identity, silo) as stub:
-        sealed = delivery._seal(stub)
+        sealed = delivery._seal(stub).finish()
     seen = json.loads(silo_program("inspect", str(sealed.path), "--json").stdout)
     assert seen["state"] == "sealed"
     assert seen["sealed"]["bytes"] == sealed.path.stat().st_size

@@ -61,7 +61,7 @@ def sealed_with_one_chunk_sent(own: Consortium, silo: str) -> Any:  # noqa: ANN4
     outbox, identity = Outbox(config), load_identity(config)
     delivery = uplink._Delivery(outbox, identity, config, *outbox.get(offer.challenge), ends_at=time.monotonic() + 30)
     with uplink.connect(identity, config) as stub:
-        sealed = delivery._seal(stub)
+        sealed = delivery._seal(stub).finish()
         messages = iter([convert.header_request(sealed.header), convert.chunk_request(next(sealed.chunks(0)))])
         with pytest.raises(grpc.RpcError) as caught:
             stub.UploadExpert(messages, timeout=10)
@@ -264,7 +264,7 @@ def test_revoked_between_any_two_steps(running: Consortium):
     outbox, identity = Outbox(silo), load_identity(silo)
     delivery = uplink._Delivery(outbox, identity, silo, *outbox.get(offer.challenge), ends_at=time.monotonic() + 30)
     with uplink.connect(identity, silo) as stub:
-        sealed = delivery._seal(stub)
+        sealed = delivery._seal(stub).finish()
         revoked = []
 
         def messages() -> Any:  # noqa: ANN401 - messages

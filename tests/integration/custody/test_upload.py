@@ -116,7 +116,7 @@ def _send_one_chunk_and_kill(consortium: Consortium, silo: Any, offer: Any) -> A
     order = outbox.get(offer.challenge)
     delivery = uplink._Delivery(outbox, identity, silo, *order, ends_at=time.monotonic() + 30)
     with uplink.connect(identity, silo) as stub:
-        sealed = delivery._seal(stub)
+        sealed = delivery._seal(stub).finish()
         killed = threading.Event()
 
         def messages() -> Any:  # noqa: ANN401 - messages

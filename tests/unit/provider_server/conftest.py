@@ -77,13 +77,23 @@ class Bench:
         return offer
 
     def seal(
-        self, desk: Desk, silo: str = "a", offer: Offer | None = None, *, seed: int = 0, **changes: object
+        self,
+        desk: Desk,
+        silo: str = "a",
+        offer: Offer | None = None,
+        *,
+        seed: int = 0,
+        nan_at: int | None = None,
+        **changes: object,
     ) -> SealedFile:
         offer = offer or self.offer()
         rng = np.random.default_rng(seed)
         data = weights.encode(
             {name: np.asarray(1 + rng.standard_normal(shape), np.float32) for name, shape in SHAPES.items()}
         )
+        if nan_at is not None:
+            place = nan_at % len(data) // 4 * 4
+            data = data[:place] + np.float32(np.nan).tobytes() + data[place + 4 :]
         session = desk.begin(silo, Wish(round_challenge=offer.challenge, plaintext_length=len(data)))
         identity = self.silos[silo]
         order = SealOrder(

@@ -12,7 +12,7 @@ from llamdex_fl.envelope import CHUNK_SIZE, Answer, RefusedError, Wish, verify_r
 from provider_server import desk as desk_module
 from provider_server.registry import Registry
 from provider_server.setup import revoke
-from provider_server.spool import Digests, Stream
+from provider_server.spool import SeenFiles, Stream
 
 # The type of the fixture lives in a conftest, which cannot be imported.
 Bench = Any
@@ -50,7 +50,7 @@ STEPS = {
     "after a chunk": crash_after(Stream, "write"),
     "before the sync": crash_before(os, "fsync"),
     "after the sync": crash_after(Stream, "finish"),
-    "before the checks": crash_before(Digests, "of"),
+    "before the checks": crash_before(SeenFiles, "of"),
     "before the artefact has its name": crash_before(desk_module, "place"),
     "after the artefact has its name": crash_after(desk_module, "place"),
     "before the release is entered": crash_before(Registry, "accept"),
@@ -179,6 +179,27 @@ def test_key_revoked_in_mid_upload(bench: Bench):
         bench.commit(desk, sealed)
     assert caught.value.answer is Answer.UNAUTHENTICATED
     assert bench.registry.log.leaves() == []
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("place", [1000, CHUNK_SIZE, CHUNK_SIZE + 4, -1])
+def test_a_number_that_is_not_finite_is_found_in_every_chunk(bench: Bench, place: int, *, restarted: bool):
+    desk = bench.desk()
+    sealed = bench.seal(desk, nan_at=place)
+    bench.send(desk, sealed)
+    with pytest.raises(RefusedError) as caught:
+        bench.commit(bench.desk() if restarted else desk, sealed)
+    assert caught.value.answer is Answer.INVALID_ARGUMENT
+    assert desk.progress("a", sealed.header.upload_id).status == "burned"
+
+
+def test_numbers_that_were_seen_are_not_read_again(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    desk = bench.desk()
+    sealed = bench.seal(desk)
+    bench.send(desk, sealed)
+    with monkeypatch.context() as patch:
+        patch.setattr("llamdex_fl.weights.files.slices", None)
+        bench.commit(desk, sealed)
 
 
 def test_unknown_schema(bench: Bench):

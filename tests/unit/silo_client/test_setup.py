@@ -132,7 +132,9 @@ def test_the_commands(tmp_path: Path, data: Path) -> None:
     )
     Ledger(home / "ledger.sqlite").begin(what, budget=load_policy(home / "policy.toml").budget)
     shown = json.loads(runner.invoke(app, ["ledger", str(home), "--json"]).stdout)
-    assert shown["accounts"] == [{"account": 1, "epsilon_spent": pytest.approx(0.25, abs=1e-3)}]
+    near = pytest.approx(0.25, abs=1e-3)
+    assert shown["accounts"] == [{"account": 1, "epsilon_spent": near, "epsilon_left": pytest.approx(1.75, abs=1e-3)}]
+    assert shown["entries"][0]["epsilon_so_far"] == near
     assert [(entry["status"], entry["spending"]["reference"]) for entry in shown["entries"]] == [("begun", "c0ffee")]
     assert "begun" in runner.invoke(app, ["ledger", str(home)]).stdout
     assert "in 1 runs" in runner.invoke(app, ["check", str(home)]).stdout

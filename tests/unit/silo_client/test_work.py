@@ -19,6 +19,7 @@ CODES = {
     "ConfigError": Answer.SILO_MISCONFIGURED,
     "SchemaError": Answer.SILO_MISCONFIGURED,
     "InputError": Answer.BAD_REQUEST,
+    "LedgerBehindError": Answer.SILO_MISCONFIGURED,
     "LedgerError": Answer.INTERNAL,
     "LlamdexError": Answer.INTERNAL,
 }

@@ -1,8 +1,10 @@
 """Seal and open: round trips, tampering with every part, resume, damaged spool files."""
 
+import errno
 import hashlib
 import io
 import os
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +21,7 @@ from llamdex_fl.envelope import (
     RefusedError,
     SealedFile,
     seal,
+    start_sealing,
     verify_statement,
 )
 from llamdex_fl.errors import EnvelopeError
@@ -52,6 +55,44 @@ def test_resume_sends_the_same_bytes(sealed: SealedFile, world: SimpleNamespace,
     assert list(sealed.chunks(1)) == list(SealedFile.open(sealed.path).chunks(0))[1:]
     opened = opener(sealed, world, start=2)
     assert b"".join(opened.open(chunk) for chunk in sealed.chunks(2)) == plaintext[2 * CHUNK_SIZE :]
+
+
+def test_chunks_can_be_sent_while_those_after_them_are_sealed(world: SimpleNamespace, plaintext: bytes, tmp_path: Path):
+    go_on = threading.Semaphore(1)
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            go_on.acquire(timeout=30)
+            return super().read(size)
+
+    source, path = Slow(plaintext), tmp_path / "a"
+    sealing = start_sealing(source, path, world.order, signer=world.silo, recipient=world.recipient.public)
+    chunks = sealing.chunks()
+    go_on.release()
+    first = next(chunks)
+    assert not path.exists()
+    go_on.release(3)
+    sealed = sealing.finish()
+    assert (sealed.header, sealed.statement) == (sealing.header, sealing.statement)
+    # Whoever sends may be slower than the sealing, and read on afterwards.
+    assert [first, *chunks] == list(sealed.chunks(0))
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_sealing_that_fails_leaves_nothing(world: SimpleNamespace, tmp_path: Path):
+    class Torn(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() > CHUNK_SIZE:
+                raise OSError(errno.EIO, "torn")
+            return super().read(size)
+
+    source = Torn(bytes(4 * CHUNK_SIZE))
+    sealing = start_sealing(source, tmp_path / "a", world.order, signer=world.silo, recipient=world.recipient.public)
+    with pytest.raises(EnvelopeError):
+        list(sealing.chunks())
+    with pytest.raises(OSError, match="torn"):
+        sealing.finish()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sealing_twice_never_uses_a_key_twice(world: SimpleNamespace, tmp_path: Path):

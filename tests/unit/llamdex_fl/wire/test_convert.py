@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,6 +120,60 @@ def test_no_message_that_parses_gives_an_untyped_error(data: bytes):
 def test_a_chunk_written_without_protobuf(index: int, size: int):
     chunk = Chunk(index, b"x" * size)
     assert convert.chunk_request_bytes(chunk) == convert.chunk_request(chunk).SerializeToString()
+
+
+@pytest.mark.parametrize("index", [0, 1, 127, 128, 300, 2**32, 2**64 - 1])
+@pytest.mark.parametrize("size", [1, 100, 127, 128, 16_384, 262_160, 262_161])
+def test_a_chunk_read_without_protobuf(index: int, size: int):
+    data = convert.chunk_request_bytes(Chunk(index, b"x" * size))
+    read = convert.parse_upload_request(data)
+    assert read == Chunk(index, b"x" * size)
+    if size > 262_160:
+        with pytest.raises(DocumentError):
+            convert.read_upload_request(read)
+
+
+def _as_protobuf_reads(data: bytes) -> object:
+    try:
+        message = upload_service_pb2.UploadExpertRequest.FromString(data)
+    except DecodeError:
+        return DecodeError
+    return Chunk(message.chunk.index, message.chunk.ciphertext) if message.WhichOneof("part") == "chunk" else message
+
+
+def _parsed(data: bytes) -> object:
+    try:
+        message = convert.parse_upload_request(data)
+    except DecodeError:
+        return DecodeError
+    if isinstance(message, Chunk):
+        return message
+    return Chunk(message.chunk.index, message.chunk.ciphertext) if message.WhichOneof("part") == "chunk" else message
+
+
+@given(
+    st.integers(0, 2**64 - 1) | st.integers(0, 300),
+    st.binary(max_size=150),
+    st.lists(st.tuples(st.integers(0), st.integers(0, 255)), max_size=3),
+)
+def test_any_bytes_read_as_protobuf_reads_them(index: int, text: bytes, changes: list[tuple[int, int]]):
+    data = bytearray(convert.chunk_request_bytes(Chunk(index, text)))
+    for place, value in changes:
+        data[place % min(len(data), 24)] = value
+    assert _parsed(bytes(data)) == _as_protobuf_reads(bytes(data))
+
+
+@given(st.binary(max_size=40))
+def test_any_short_text_reads_as_protobuf_reads_it(data: bytes):
+    for one in (data, b"\x12" + data, b"\x12\x05\x08" + data):
+        assert _parsed(one) == _as_protobuf_reads(one)
+
+
+def test_numbers_that_are_not_written_shortest_are_protobufs():
+    # A length of 1 in two bytes; an index of 0 that is written out.
+    for data in (b"\x12\x84\x00\x12\x81\x00x", b"\x12\x05\x08\x00\x12\x01x"):
+        assert not isinstance(convert.parse_upload_request(data), Chunk)
+        assert _parsed(data) == _as_protobuf_reads(data) == Chunk(0, b"x")
 
 
 def test_the_method_of_chunks_is_the_services():
