@@ -7,7 +7,7 @@ The checks look at different things, so most faults pass most of them:
   blind to what is kept from step to step.
 - ``sampling``: the share of records in a batch is the one that the release's guarantee names. Blind to all else.
 - ``steps``: five steps without noise are those of an independent implementation. Blind to noise and to accounting.
-- ``audit``: releases of ten trainings, attacked. Nothing is out of its sight, but small faults are lost in the noise:
+- ``audit``: releases of six trainings, attacked. Nothing is out of its sight, but small faults are lost in the noise:
   a sampling rate that is off by two needs hundreds of trainings, and missing clipping, which lengthens a gradient by
   less than two where the release's recipe clips, more than that.
 - ``one run``: the same of a single training, for faults that shout.
@@ -162,8 +162,8 @@ CHECKS: dict[str, Callable[[], bool]] = {
     "sampling": sampling,
     "steps": steps,
     "one run": lambda: audited(5, canaries=60, runs=1),
-    "audit": lambda: audited(7, canaries=600, runs=10),
-    "tight audit": lambda: audited(9, canaries=600, runs=10, recipe=Recipe(max_grad_norm=0.02)),
+    "audit": lambda: audited(7, canaries=360, runs=6),
+    "tight audit": lambda: audited(9, canaries=360, runs=6, recipe=Recipe(max_grad_norm=0.02)),
 }
 AUDITS = {"one run", "audit"}
 FOUND_BY = {

@@ -86,7 +86,7 @@ def test_scores_are_log_odds_where_the_claim_is_true() -> None:
     audited = trainer(canaries=40, noise=SeededNoise(3))
     coins = SeededNoise(4)
     sure, right = [], []
-    for _ in range(25):
+    for _ in range(20):
         present = coins.uniforms(40) < 0.5
         scores = audited.scores(audited.train(present))
         sure += (1.0 / (1.0 + np.exp(-np.abs(scores)))).tolist()
