@@ -37,7 +37,7 @@ __all__ = ["TabularTrainer"]
 _ABSENT = 0.25
 #: What the attacker holds possible: canaries this much louder, noise this much softer (in deviations) than claimed.
 _LOUDER = 2.0 ** np.arange(0, 7)
-_SOFTER = 10.0 ** -np.arange(0.0, 4.5, 0.5)
+_SOFTER = 2.0 ** -np.arange(0, 15)
 _NOBODY = "audit"
 
 
@@ -62,8 +62,9 @@ class TabularTrainer:
             epsilon: that a release may cost, as an offer names it.
             delta: likewise.
             canaries: m.
-            records: others, that are present in every training. Each is there once with every label in turn, so that
-                they teach nothing that would drown the canaries.
+            records: others, that are present in every training. They say nothing (each feature is absent, each label
+                as common as the others) and make an audit sharper: where records are few the recipe's steps are long,
+                and its noise drives the weights to where canaries are softer.
             recipe: as of ``train``.
             noise: as of ``train``; also what records are drawn with.
 
@@ -82,10 +83,7 @@ class TabularTrainer:
         self._noise = noise
         source = SecureNoise() if noise is None else noise
         classes = len(schema.target.labels)
-        drawn = [_draw(schema, source) for _ in range(-(-records // classes))]
-        self._others = _Drawn.of(
-            schema, [drawn[n // classes] for n in range(records)], [n % classes for n in range(records)]
-        )
+        self._others = _Drawn.of(schema, [_blank(schema)] * records, [n % classes for n in range(records)])
         labels = (source.uniforms(canaries) * classes).astype(int)
         self._canaries = _Drawn.of(schema, [_draw(schema, source) for _ in range(canaries)], labels.tolist())
         offer = Offer(
@@ -140,10 +138,10 @@ class TabularTrainer:
         bias_C = (release.tensors["bias"].astype(np.float64) - np.log(prior_C)) / constant
         weights_p = np.column_stack([release.tensors["weight"].astype(np.float64), bias_C]).ravel()
         mechanism = next(m for m in release.guarantee.mechanisms if isinstance(m, SampledGaussian))
-        gain, deviation = _gain_and_deviation(self._recipe, mechanism, float(counts_C.sum()))
-        effect_mp = -gain * self._canaries.gradients(prior_C, constant, mechanism.max_grad_norm)
-        always_p = -gain * self._others.gradients(prior_C, constant, mechanism.max_grad_norm).sum(axis=0)
-        return _log_odds(effect_mp, always_p, weights_p, deviation)
+        passage = _passage(self._recipe, mechanism, float(counts_C.sum()))
+        canaries_mp = self._canaries.gradients(prior_C, constant, mechanism.max_grad_norm)
+        others_np = self._others.gradients(prior_C, constant, mechanism.max_grad_norm)
+        return _log_odds(-passage.gain * canaries_mp, -passage.gain * others_np, weights_p, passage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +168,10 @@ class _Drawn:
         return clipped
 
 
+def _blank(schema: Schema) -> dict[str, Value]:
+    return {feature.name: None for feature in schema.features}
+
+
 def _draw(schema: Schema, source: NoiseSource) -> dict[str, Value]:
     record: dict[str, Value] = {}
     for feature in schema.features:
@@ -188,43 +190,68 @@ def _value(feature: Feature, place: float) -> Value:
     return low + place * (high - low)
 
 
-def _gain_and_deviation(recipe: Recipe, mechanism: SampledGaussian, counted: float) -> tuple[float, float]:
-    """k, and the deviation of each weight's noise: what the trainer's recursion makes of one gradient in every step.
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """How gradients come to stand in released weights.
+
+    Attributes:
+        gain: k, what becomes of one gradient that is in every batch as often as sampling has it in the mean.
+        deviation: of each weight's noise.
+        sampling: variance of what becomes of a gradient, by the batches it happens to be in; relative to gain squared.
+    """
+
+    gain: float
+    deviation: float
+    sampling: float
+
+
+def _passage(recipe: Recipe, mechanism: SampledGaussian, counted: float) -> _Passage:
+    """From the trainer's recursion.
 
     In step t the weights shrink by a factor and take up the noisy sum; the mean counts step t with t.
     """
     records = max(counted, recipe.least_records)
     kept = 1.0 - recipe.learning_rate * recipe.l2_records / records
     steps = mechanism.steps
-    # What noise of step t weighs in the mean: t counts + (t + 1) counts * kept + ... up to the last step.
-    weights = np.zeros(steps)
+    # What is taken up in step t weighs in the mean: t + (t + 1) kept + (t + 2) kept^2 + ... up to the last step.
+    weights_t = np.zeros(steps)
     later = 0.0
     for step in range(steps, 0, -1):
         later = step + kept * later
-        weights[step - 1] = later
-    weights *= recipe.learning_rate / records / (steps * (steps + 1) / 2)
-    noise = mechanism.noise_multiplier * mechanism.max_grad_norm / mechanism.sampling_rate
-    return float(weights.sum()), noise * float(np.linalg.norm(weights))
+        weights_t[step - 1] = later
+    weights_t *= recipe.learning_rate / records / (steps * (steps + 1) / 2)
+    gain, length = float(weights_t.sum()), float(np.linalg.norm(weights_t))
+    rate = mechanism.sampling_rate
+    return _Passage(
+        gain=gain,
+        deviation=mechanism.noise_multiplier * mechanism.max_grad_norm / rate * length,
+        sampling=(1.0 - rate) / rate * (length / gain) ** 2,
+    )
 
 
 def _log_odds(
-    effect_mp: NDArray[np.float64], always_p: NDArray[np.float64], weights_p: NDArray[np.float64], deviation: float
+    canaries_mp: NDArray[np.float64],
+    others_np: NDArray[np.float64],
+    weights_p: NDArray[np.float64],
+    passage: _Passage,
 ) -> NDArray[np.float64]:
-    """Log-odds of presence in w = always + sum of present effects + noise, as if all of it were Gaussian."""
-    powers_k, axes_pk = np.linalg.eigh(effect_mp.T @ effect_mp)
+    """Log-odds of presence in w = canaries that are present + others + noise, as if all of it were Gaussian."""
+    # How far the others drift is not linear, so the few directions in which they pull are all but left out.
+    spread_pp = (0.25 + 0.5 * passage.sampling) * canaries_mp.T @ canaries_mp + others_np.T @ others_np
+    powers_k, axes_pk = np.linalg.eigh(spread_pp)
     powers_k = np.maximum(powers_k, 0.0)
-    effect_mk, seen_k = effect_mp @ axes_pk, weights_p @ axes_pk
-    mean_k = always_p @ axes_pk + 0.5 * effect_mk.sum(axis=0)
+    canaries_mk, seen_k = canaries_mp @ axes_pk, weights_p @ axes_pk
+    mean_k = 0.5 * canaries_mk.sum(axis=0) + others_np.sum(axis=0) @ axes_pk
     best, likeliest = -math.inf, (1.0, 1.0)
     for louder in _LOUDER:
         for softer in _SOFTER:
-            variance_k = 0.25 * louder**2 * powers_k + (softer * deviation) ** 2
+            variance_k = louder**2 * powers_k + (softer * passage.deviation) ** 2
             likelihood = -float((np.log(variance_k) + (seen_k - louder * mean_k) ** 2 / variance_k).sum())
             if likelihood > best:
                 best, likeliest = likelihood, (float(louder), float(softer))
     louder, softer = likeliest
-    inverse_k = 1.0 / (0.25 * louder**2 * powers_k + (softer * deviation) ** 2)
-    estimate_m = 0.25 * louder * (effect_mk * inverse_k) @ (seen_k - louder * mean_k)
-    known_m = 0.25 * louder**2 * (effect_mk**2 * inverse_k).sum(axis=1)
+    inverse_k = 1.0 / (louder**2 * powers_k + (softer * passage.deviation) ** 2)
+    estimate_m = 0.25 * louder * (canaries_mk * inverse_k) @ (seen_k - louder * mean_k)
+    known_m = 0.25 * louder**2 * (canaries_mk**2 * inverse_k).sum(axis=1)
     log_odds_m: NDArray[np.float64] = 4.0 * estimate_m / np.maximum(1.0 - known_m, 1e-9)
     return log_odds_m

@@ -24,8 +24,8 @@ def audit(  # noqa: PLR0913 - each is an option
     epsilon: Annotated[float, typer.Option(help="What a release may cost, as in an offer.")] = 1.0,
     delta: Annotated[float, typer.Option(help="Delta of that guarantee.")] = 1e-4,
     records: Annotated[
-        int, typer.Option(min=0, max=100_000, help="Other drawn records that are in every training.")
-    ] = 0,
+        int, typer.Option(min=0, max=100_000, help="Other records, which say nothing, in every training.")
+    ] = 300,
     canaries: Annotated[
         int, typer.Option(min=1, max=100_000, help="Records that a coin puts in or leaves out; dealt over the runs.")
     ] = 3600,

@@ -147,7 +147,13 @@ def steps() -> bool:
 
 def audited(seed: int, *, canaries: int, runs: int, recipe: Recipe | None = None) -> bool:
     trainer = TabularTrainer(
-        HEART, epsilon=1.0, delta=1e-4, canaries=-(-canaries // runs), recipe=recipe, noise=SeededNoise(seed)
+        HEART,
+        epsilon=1.0,
+        delta=1e-4,
+        canaries=-(-canaries // runs),
+        records=300,
+        recipe=recipe,
+        noise=SeededNoise(seed),
     )
     report = audit(trainer, canaries=canaries, runs=runs, noise=SeededNoise(seed + 1))
     if not report.consistent:
