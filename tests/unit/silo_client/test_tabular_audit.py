@@ -85,13 +85,13 @@ def test_scores_are_log_odds_where_the_claim_is_true() -> None:
     audited = trainer(canaries=40, noise=SeededNoise(3))
     coins = SeededNoise(4)
     sure, right = [], []
-    for _ in range(20):
+    for _ in range(12):
         present = coins.uniforms(40) < 0.5
         scores = audited.scores(audited.train(present))
         sure += (1.0 / (1.0 + np.exp(-np.abs(scores)))).tolist()
         right += ((scores > 0.0) == present).tolist()
     assert np.mean(right) > 0.52
-    assert np.mean(right) == pytest.approx(np.mean(sure), abs=0.06)
+    assert np.mean(right) == pytest.approx(np.mean(sure), abs=0.08)
 
 
 def test_each_training_has_a_ledger_of_its_own_that_is_gone_afterwards(
@@ -158,7 +158,7 @@ def test_a_contradicted_claim_ends_with_exit_code_1(
                 parameter.grad = parameter.summed_grad.view_as(parameter)
 
     monkeypatch.setattr(silo_client.training, "_SecureDPOptimizer", NoNoise)
-    assert run(["privacy", "audit", "--canaries", "400", "--runs", "10", "--json"]) == 1
+    assert run(["privacy", "audit", "--canaries", "240", "--runs", "4", "--json"]) == 1
     told = capsys.readouterr()
     assert json.loads(told.out)["consistent"] is False
     error = json.loads(told.err)

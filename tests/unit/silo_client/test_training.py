@@ -151,12 +151,12 @@ def batches_of(monkeypatch: pytest.MonkeyPatch, *, rate: float, steps: int, reco
 
 def test_sampling_is_poisson_at_the_accounted_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     # Trap 5: batches of a fixed size, or epochs, are accounted as Poisson and are not.
-    rate, steps, records = 0.3, 1500, 20
+    rate, steps, records = 0.3, 800, 20
     batches = batches_of(monkeypatch, rate=rate, steps=steps, records=records)
     deviation = (rate * (1.0 - rate) / steps) ** 0.5
     assert np.abs(batches.mean(axis=0) - rate).max() < 4.0 * deviation
     sizes = batches.sum(axis=1)
-    assert sizes.var() == pytest.approx(records * rate * (1.0 - rate), rel=0.15)  # four standard errors
+    assert sizes.var() == pytest.approx(records * rate * (1.0 - rate), rel=0.2)  # four standard errors
     # No record brings another one with it, nor itself again in the next step.
     together = np.corrcoef(batches.T) - np.eye(records)
     again = [np.corrcoef(batches[:-1, n], batches[1:, n])[0, 1] for n in range(records)]
