@@ -12,7 +12,8 @@
     │   ├── InvitationError           an invitation that is used, expired, or another silo's
     │   └── PortInUseError            an address that another process holds
     ├── PolicyError                   exit code 2: the silo's own policy says no
-    │   └── BudgetSpentError          the privacy budget does not reach
+    │   ├── BudgetSpentError          the privacy budget does not reach
+    │   └── EstimateRefusedError      an estimate of epsilon was to authorise a run
     ├── WeightsError (ValueError)     exit code 2: bytes that are not the tensors they should be
     │   └── WeightsLimitError         more bytes, tensors or metadata than allowed
     ├── ChannelError                  the upload channel
@@ -23,6 +24,7 @@
     │   └── ReceiptError              a receipt or log proof that does not verify
     ├── LedgerError                   the ledger of DP events cannot be read or written
     │   └── LedgerBehindError         exit code 2: it was restored from a backup, or begun anew
+    ├── AccountantsDisagreeError      two accountants contradict each other: no guarantee is given
     ├── ArtefactError                 a stored model, connector or registry entry is missing or damaged
     ├── ProcessError                  a process that we started did not do its work
     ├── SystemRefusedError            the operating system refused: a full disk, a lost connection to it
@@ -36,6 +38,7 @@ records name a row and a column, never a value: an error text may be read outsid
 from typing import ClassVar
 
 __all__ = [
+    "AccountantsDisagreeError",
     "ArtefactError",
     "AuditError",
     "BudgetSpentError",
@@ -43,6 +46,7 @@ __all__ = [
     "ChannelError",
     "ConfigError",
     "EnvelopeError",
+    "EstimateRefusedError",
     "InputError",
     "InternalError",
     "InvitationError",
@@ -140,6 +144,10 @@ class BudgetSpentError(PolicyError):
     """The lifetime privacy budget of a data set does not reach for what was asked."""
 
 
+class EstimateRefusedError(PolicyError):
+    """An estimate of epsilon, which may be below the truth, was to authorise a run."""
+
+
 class WeightsError(LlamdexError, ValueError):
     """Bytes that are not the tensors they should be."""
 
@@ -186,6 +194,10 @@ class LedgerBehindError(LedgerError):
     """The ledger lacks what the provider's log knows: it was restored from a backup, or begun anew."""
 
     exit_code = 2
+
+
+class AccountantsDisagreeError(LlamdexError):
+    """Two accountants contradict each other, so that at least one of them is broken here."""
 
 
 class ArtefactError(LlamdexError):

@@ -38,7 +38,9 @@ from llamdex_fl.privacy import (
     Spending,
     calibrate,
     certify,
+    cross_check,
 )
+from llamdex_fl.privacy import opacus_accountants as _opacus_accountants  # noqa: F401 - registers them with Opacus
 from llamdex_fl.release import Release
 from llamdex_fl.schema import Schema
 from silo_client.data import SiloData
@@ -105,6 +107,7 @@ def train(  # noqa: PLR0913 - the last three are for tests, simulations and disp
         BudgetSpentError: the ledger refuses; no record was used.
         LedgerError: the ledger cannot be used; no record was used.
         InputError: epsilon and delta cannot be met by this recipe.
+        AccountantsDisagreeError: the certificate does not stand the cross-check; no record was used.
     """
     recipe = Recipe() if recipe is None else recipe
     noise = SecureNoise() if noise is None else noise
@@ -180,6 +183,7 @@ def _plan(authorisation: Authorisation, recipe: Recipe) -> tuple[LaplaceCounts, 
         max_grad_norm=recipe.max_grad_norm,
     )
     guarantee = certify(calibrate([counts, rough], epsilon=offer.epsilon, delta=offer.delta), offer.delta)
+    cross_check(guarantee.mechanisms, guarantee.delta, guarantee.epsilon)
     steps = next(m for m in guarantee.mechanisms if isinstance(m, SampledGaussian))
     return counts, steps, guarantee
 

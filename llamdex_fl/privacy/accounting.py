@@ -14,6 +14,7 @@ from functools import lru_cache, reduce
 from typing import TYPE_CHECKING
 
 from llamdex_fl.errors import InputError
+from llamdex_fl.privacy.discretised import bucket_width, laplace_counts, sampled_gaussian
 from llamdex_fl.privacy.guarantee import ADJACENCY, UNIT, Guarantee, LaplaceCounts, Mechanism, SampledGaussian
 
 if TYPE_CHECKING:
@@ -22,24 +23,21 @@ if TYPE_CHECKING:
 __all__ = [
     "ACCOUNTANT",
     "accountant_version",
-    "calibrate",
     "certified_epsilon",
     "certify",
     "check_guarantee",
+    "forget_compositions",
     "weaken",
 ]
 
 #: The word that stands in a guarantee for this accountant.
 ACCOUNTANT = "pld"
 
-#: Width of a bucket of the discretised privacy loss.
-_DISCRETISATION = 1e-4
-#: A coarser one, to come near a noise multiplier quickly; whatever it finds is certified with the fine one.
-_COARSE = 1e-3
-#: Calibration stops once epsilon is within this share of the target (trap 6: 0.01 costs 0.9 % of noise).
-_TOLERANCE = 1 / 500
 #: A claim may differ from the recomputed epsilon by this much: another build rounds its convolutions otherwise.
 _CLAIM_SLACK = 1e-6
+#: The Fourier transform's rounding, a step, by which delta is lessened so that the epsilon stays an upper end. About
+#: three times the largest error that was seen beside the contour reference (docs/edgeworth.md, section 6).
+_FFT_ROUNDING = 5e-17
 _MAX_STEPS = 10_000_000
 _MAX_NOISE = 1e6
 _MIN_NOISE = 0.05
@@ -50,15 +48,14 @@ def accountant_version() -> str:
     return f"dp-accounting {importlib.metadata.version('dp-accounting')}"
 
 
-def certified_epsilon(
-    mechanisms: Sequence[Mechanism], delta: float, *, discretisation: float = _DISCRETISATION
-) -> float:
+def certified_epsilon(mechanisms: Sequence[Mechanism], delta: float, *, discretisation: float | None = None) -> float:
     """Epsilon of the composition of some mechanisms, never below the truth.
 
     Args:
         mechanisms: run one after another on the same records, in any order.
         delta: of the (epsilon, delta) guarantee, above 0 and below 1.
-        discretisation: width of a bucket of the privacy loss; finer is tighter and slower, and never unsafe.
+        discretisation: width of a bucket of the privacy loss; finer is tighter and slower, and never unsafe. None
+            takes one with which rounding costs less than 1e-5 wherever memory allows.
 
     Returns:
         Epsilon; 0 for no mechanism, ``inf`` where no finite epsilon is certified.
@@ -74,43 +71,15 @@ def certified_epsilon(
     for mechanism in mechanisms:
         key, times = _key(mechanism)
         steps[key] = steps.get(key, 0) + times
+    if discretisation is None:
+        discretisation = bucket_width(mechanisms, delta)
     # Sorted, so that the order of a ledger's entries cannot change the last digit.
     parts = [_composed(key, times, discretisation) for key, times in sorted(steps.items())]
     composed = reduce(lambda whole, part: whole.compose(part), parts)
-    return float(composed.get_epsilon_for_delta(delta))
-
-
-def calibrate(mechanisms: Sequence[Mechanism], *, epsilon: float, delta: float) -> tuple[Mechanism, ...]:
-    """Choose the noise multiplier with which the whole costs at most ``epsilon``.
-
-    The noise multipliers that are given are ignored; every ``SampledGaussian`` gets the same one.
-
-    Returns:
-        The mechanisms with their noise, whose ``certified_epsilon`` lies within epsilon / 500 below ``epsilon``.
-
-    Raises:
-        InputError: the other mechanisms alone cost too much, or a parameter is out of range.
-    """
-    if not (math.isfinite(epsilon) and epsilon > 0.0):
-        raise _wrong("epsilon", "a number above 0", epsilon)
-    if not any(isinstance(mechanism, SampledGaussian) for mechanism in mechanisms):
-        raise _wrong("mechanisms", "at least one sampled_gaussian to calibrate", "none")
-    return _calibrated(tuple(mechanisms), epsilon, delta)
-
-
-@lru_cache(maxsize=64)
-def _calibrated(mechanisms: tuple[Mechanism, ...], epsilon: float, delta: float) -> tuple[Mechanism, ...]:
-    low, high = _bracket(mechanisms, epsilon, delta)
-    # Bisection with the fine grid: epsilon falls as noise rises, and the upper end is certified all along.
-    best = certified_epsilon(_with_noise(mechanisms, high), delta)
-    while best < epsilon * (1.0 - _TOLERANCE) and high / low > 1.0 + 1e-9:
-        middle = math.sqrt(low * high)
-        found = certified_epsilon(_with_noise(mechanisms, middle), delta)
-        if found <= epsilon:
-            high, best = middle, found
-        else:
-            low = middle
-    return _with_noise(mechanisms, high)
+    rounding = _FFT_ROUNDING * sum(steps.values())
+    if delta <= rounding:
+        return math.inf
+    return float(composed.get_epsilon_for_delta(delta - rounding))
 
 
 def certify(mechanisms: Sequence[Mechanism], delta: float) -> Guarantee:
@@ -155,36 +124,6 @@ def weaken(mechanisms: Sequence[Mechanism], factor: float) -> tuple[Mechanism, .
     )
 
 
-def _bracket(mechanisms: Sequence[Mechanism], epsilon: float, delta: float) -> tuple[float, float]:
-    """A noise multiplier that is too low and a close one that is enough."""
-
-    def enough(noise: float) -> bool:
-        return certified_epsilon(_with_noise(mechanisms, noise), delta, discretisation=_COARSE) <= epsilon
-
-    low, high = 0.5, 1.0
-    # Down in small steps: a noise multiplier far too low costs seconds and hundreds of megabytes to evaluate.
-    while low > _MIN_NOISE and enough(low):
-        low, high = max(low * 0.8, _MIN_NOISE), low
-    while not enough(high):
-        low, high = high, high * 2.0
-        if high > _MAX_NOISE:
-            raise InputError(
-                "No amount of noise meets this epsilon.",
-                expected=f"mechanisms that leave something of epsilon {epsilon:g} at delta {delta:g}",
-                got="other mechanisms that cost all of it",
-                next_step="give the class counts a smaller epsilon, or allow a larger one in total",
-            )
-    while high / low > 1.01:  # noqa: PLR2004 - one per cent is near enough for the fine search to finish quickly
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    # The fine grid certifies less epsilon than the coarse one for the same noise, so the low end may be enough.
-    return max(low / 1.02, _MIN_NOISE), high
-
-
-def _with_noise(mechanisms: Sequence[Mechanism], noise: float) -> tuple[Mechanism, ...]:
-    return tuple(_sampled(m, noise) if isinstance(m, SampledGaussian) else m for m in mechanisms)
-
-
 def _sampled(mechanism: SampledGaussian, noise: float) -> SampledGaussian:
     return SampledGaussian(
         sampling_rate=mechanism.sampling_rate,
@@ -218,28 +157,18 @@ def _key(mechanism: Mechanism) -> tuple[tuple[str, float, float], int]:
 # A distribution may hold millions of buckets, so only a few are kept.
 @lru_cache(maxsize=8)
 def _composed(key: tuple[str, float, float], times: int, discretisation: float) -> "pld.PrivacyLossDistribution":
-    from dp_accounting import NeighboringRelation  # noqa: PLC0415 - takes a second, and guarantees are read without it
-    from dp_accounting.pld import privacy_loss_distribution as pld  # noqa: PLC0415
-
     kind, first, second = key
     one = (
-        pld.from_gaussian_mechanism(
-            second,
-            sampling_prob=first,
-            value_discretization_interval=discretisation,
-            pessimistic_estimate=True,
-            use_connect_dots=True,
-            neighboring_relation=NeighboringRelation.ADD_OR_REMOVE_ONE,
-        )
+        sampled_gaussian(first, second, discretisation)
         if kind == "sampled_gaussian"
-        else pld.from_laplace_mechanism(
-            1.0 / first,
-            value_discretization_interval=discretisation,
-            pessimistic_estimate=True,
-            use_connect_dots=True,
-        )
+        else laplace_counts(first, discretisation)
     )
     return one if times == 1 else one.self_compose(times)
+
+
+def forget_compositions() -> None:
+    """Drop the compositions that are kept between calls; for timing."""
+    _composed.cache_clear()
 
 
 def _wrong(what: str, expected: str, got: object) -> InputError:
