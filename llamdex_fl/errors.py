@@ -28,6 +28,7 @@
     ├── ArtefactError                 a stored model, connector or registry entry is missing or damaged
     ├── ProcessError                  a process that we started did not do its work
     ├── SystemRefusedError            the operating system refused: a full disk, a lost connection to it
+    ├── AuditError                    an audit from outside contradicts a guarantee that we claim
     └── InternalError                 a bug of ours; its text is not shown, since it may speak of records
 
 The message always says what was expected, what was got, and the next step. Errors that are caused by private
@@ -39,6 +40,7 @@ from typing import ClassVar
 __all__ = [
     "AccountantsDisagreeError",
     "ArtefactError",
+    "AuditError",
     "BudgetSpentError",
     "CertificateError",
     "ChannelError",
@@ -208,6 +210,10 @@ class ProcessError(LlamdexError):
 
 class SystemRefusedError(LlamdexError):
     """The operating system refused something that only it can give, such as room on a disk."""
+
+
+class AuditError(LlamdexError):
+    """An audit from outside contradicts a guarantee that we claim."""
 
 
 class InternalError(LlamdexError):

@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,8 @@ def _require_fit(schema: Schema, data: SiloData, authorisation: Authorisation) -
         )
 
 
+# An audit makes many releases for one offer. Every offer of a provider has a challenge of its own.
+@lru_cache(maxsize=8)
 def _plan(authorisation: Authorisation, recipe: Recipe) -> tuple[LaplaceCounts, SampledGaussian, Guarantee]:
     """Both mechanisms, with as little noise as the offer's epsilon allows. No record is looked at."""
     offer = authorisation.offer

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,6 +133,41 @@ def test_every_planned_step_is_taken_even_if_every_batch_is_empty(ledger: Ledger
     assert float(np.abs(release.tensors["weight"]).min()) > 0.0
 
 
+def batches_of(monkeypatch: pytest.MonkeyPatch, *, rate: float, steps: int, records: int) -> NDArray[np.bool_]:
+    """Which record was in which batch, [steps, records]: every record has a class of its own, which a batch shows."""
+    seen: list[NDArray[np.bool_]] = []
+    whole = silo_client.training.cross_entropy
+
+    def watch(logits: torch.Tensor, targets: torch.Tensor, **how: Any) -> torch.Tensor:  # noqa: ANN401 - torch's own
+        seen.append(np.isin(np.arange(records), targets.numpy()))
+        return whole(logits, targets, **how)
+
+    monkeypatch.setattr(silo_client.training, "cross_entropy", watch)
+    mechanism = SampledGaussian(sampling_rate=rate, noise_multiplier=1.0, steps=steps, max_grad_norm=1.0)
+    codes, labels, counts = np.zeros((records, 1)), np.arange(records), np.ones(records)
+    silo_client.training._dp_sgd(codes, labels, counts, mechanism, Recipe(), SeededNoise(11), None)
+    return np.array(seen)
+
+
+def test_sampling_is_poisson_at_the_accounted_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Trap 5: batches of a fixed size, or epochs, are accounted as Poisson and are not.
+    rate, steps, records = 0.3, 800, 20
+    batches = batches_of(monkeypatch, rate=rate, steps=steps, records=records)
+    deviation = (rate * (1.0 - rate) / steps) ** 0.5
+    assert np.abs(batches.mean(axis=0) - rate).max() < 4.0 * deviation
+    sizes = batches.sum(axis=1)
+    assert sizes.var() == pytest.approx(records * rate * (1.0 - rate), rel=0.2)  # four standard errors
+    # No record brings another one with it, nor itself again in the next step.
+    together = np.corrcoef(batches.T) - np.eye(records)
+    again = [np.corrcoef(batches[:-1, n], batches[1:, n])[0, 1] for n in range(records)]
+    assert max(np.abs(together).max(), np.abs(again).max()) < 4.5 / steps**0.5
+
+
+def test_steps_are_planned_and_not_derived_from_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Trap 7: 1 / 0.3 batches an epoch would be 3 in one place and 4 in another.
+    assert len(batches_of(monkeypatch, rate=0.3, steps=7, records=3)) == 7
+
+
 def test_without_noise_it_is_clipped_gradient_descent_step_by_step(ledger: Ledger) -> None:
     # An independent oracle: numpy, one record at a time.
     data, recipe = patients(40), Recipe(sampling_rate=1.0, steps=5)
@@ -252,6 +288,10 @@ def test_opacus_traps_are_absent_by_construction(module: ModuleType) -> None:
         "default_rng",
         "secure_mode",
         "load_state_dict",
+        "load_checkpoint",
+        "save_checkpoint",
+        "poisson_sampling",
+        "make_private",
         "signal_skip_step",
         "StepGradClip",
         "GradSampleModuleFastGradientClipping",

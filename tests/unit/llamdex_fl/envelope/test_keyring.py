@@ -1,5 +1,6 @@
 """Trust from a fingerprint to every key: forged, rolled back, expired and under-signed documents."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,8 @@ from llamdex_fl.envelope import (
     read_keyring,
     read_root,
 )
+from llamdex_fl.envelope.canonical import dumps
+from llamdex_fl.envelope.dsse import sign
 from llamdex_fl.errors import KeyringError
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
@@ -124,6 +127,51 @@ def test_a_successor_that_has_expired_is_only_a_step():
     assert ROOT.successor(expired, NOW - timedelta(seconds=1)).version == 2
     with pytest.raises(KeyringError):
         ROOT.successor(expired, NOW)
+
+
+def former_keys(count: int) -> tuple[FormerKeys, ...]:
+    key = SigningKey.generate().public
+    return tuple(
+        FormerKeys(key=key, spki=f"{number:02x}" * 32, until=NOW + timedelta(days=number)) for number in range(count)
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 16])
+def test_former_keys_are_written_and_read(count: int):
+    keyring = make_keyring()
+    held = replace(
+        keyring,
+        silos={"a": replace(keyring.silos["a"], former=former_keys(count))},
+        provider=replace(keyring.provider, former=tuple(SigningKey.generate().public for _ in range(count))),
+    )
+    assert replace(read_keyring(held.signed(KEYS[:2]), ROOT, now=NOW), envelope=None) == held
+
+
+def test_lists_of_a_keyring_that_are_too_long_or_have_more_fields():
+    keyring = make_keyring()
+    provider, silo, other = keyring.provider, keyring.silos["a"], SigningKey.generate().public
+    one = replace(
+        keyring, provider=replace(provider, former=(other,)), silos={"a": replace(silo, former=former_keys(1))}
+    )
+    for bad in (
+        replace(keyring, silos={"a": replace(silo, former=former_keys(17))}),
+        replace(keyring, provider=replace(provider, former=(other,) * 17)),
+        replace(keyring, provider=replace(provider, recipients=provider.recipients * 17)),
+        replace(keyring, provider=replace(provider, spki=provider.spki * 17)),
+    ):
+        with pytest.raises(KeyringError):
+            read_keyring(bad.signed(KEYS[:2]), ROOT, now=NOW)
+    document = json.loads(one.signed(KEYS[:2]).payload)
+    for path in (("provider", "former", 0), ("silos", "a", "former", 0), ("provider", "recipients", 0), ("silos", "a")):
+        changed = json.loads(json.dumps(document))
+        place = changed
+        for step in path:
+            place = place[step]
+        place["more"] = "x"
+        envelope = sign("application/vnd.llamdex.keyring.v1+json", dumps(changed), *KEYS[:2])
+        with pytest.raises(KeyringError):
+            read_keyring(envelope, ROOT, now=NOW)
+    read_keyring(sign("application/vnd.llamdex.keyring.v1+json", dumps(document), *KEYS[:2]), ROOT, now=NOW)
 
 
 def test_former_keys_are_good_for_their_time_unless_revoked():

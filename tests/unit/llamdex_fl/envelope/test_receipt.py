@@ -40,6 +40,28 @@ def test_a_good_receipt(receipt: Receipt, sealed: SealedFile, world: SimpleNames
     assert read.as_dict()["receiptId"] == receipt.receipt_id == leaf_hash(receipt.envelope.payload).hex()
 
 
+def test_a_receipt_of_one_of_several_keys(receipt: Receipt, world: SimpleNamespace):
+    key, others = world.provider.public, [SigningKey.generate().public for _ in range(2)]
+    envelope, proof, head = receipt.envelope, receipt.proof, receipt.tree_head.envelope
+    for keys in ((key,), (others[0], key), (others[0], key, others[1])):
+        assert Receipt.verified(envelope, proof, head, keys) == receipt
+        assert TreeHead.verified(head, iter(keys)) == receipt.tree_head
+    for keys in ((), (others[0],), tuple(others)):
+        with pytest.raises(ReceiptError):
+            Receipt.verified(envelope, proof, head, keys)
+        with pytest.raises(ReceiptError):
+            TreeHead.verified(head, keys)
+
+
+def test_receipt_and_head_may_be_of_different_keys(receipt: Receipt, world: SimpleNamespace):
+    following = SigningKey.generate()
+    head = TreeHead.make("prov", receipt.tree_head.size, receipt.tree_head.root_hash, NOW, following)
+    for keys in ((world.provider.public, following.public), (following.public, world.provider.public)):
+        assert Receipt.verified(receipt.envelope, receipt.proof, head.envelope, keys).body == receipt.body
+    with pytest.raises(ReceiptError):
+        Receipt.verified(receipt.envelope, receipt.proof, head.envelope, world.provider.public)
+
+
 def test_forged_receipts(receipt: Receipt, world: SimpleNamespace):
     key, stranger = world.provider.public, SigningKey.generate()
     other_body = replace(receipt.body, silo="b")

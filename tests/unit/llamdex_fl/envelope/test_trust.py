@@ -1,6 +1,7 @@
 """The pair of root and keyring: between any two writes, while somebody reads, and after what nobody foresaw."""
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -60,6 +61,27 @@ def test_each_state_that_a_killed_writer_leaves(tmp_path: Path):
         with changing_trust(directory):
             assert not (directory / "root-next.json").exists()
             assert versions(directory) == expected
+
+
+def test_a_newer_keyring_of_the_same_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    key = SigningKey.generate()
+    root, first = make_pair(1, key)
+    _, second = make_pair(2, key)
+    write_trust(tmp_path, root, first)
+    assert versions(tmp_path) == (1, 1)
+    # The root stays where it is: nothing is between the two versions.
+    monkeypatch.setattr(Path, "replace", _only_for("keyring.json", Path.replace))
+    write_trust(tmp_path, root, second)
+    assert versions(tmp_path) == (1, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["keyring.json", "root.json"]
+
+
+def _only_for(name: str, replace: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+    def checked(path: Path, target: Path) -> Path:
+        assert target.name == name
+        return replace(path, target)
+
+    return checked
 
 
 def test_a_first_pair_that_was_interrupted(tmp_path: Path):
