@@ -9,7 +9,7 @@ export TRANSFORMERS_OFFLINE := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: demo seeds review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel fuzz mutation vectors
+.PHONY: demo seeds review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel bench-privacy fuzz mutation vectors
 
 setup: $(READY)
 
@@ -48,10 +48,13 @@ check: $(READY) proto-check
 	$(BIN)/lint-imports
 
 # Timing needs a quiet machine.
-bench: bench-channel
+bench: bench-channel bench-privacy
 
 bench-channel: $(READY)
 	$(BIN)/llamdex-sim bench-channel --out out/bench/channel.json
+
+bench-privacy: $(READY)
+	$(BIN)/llamdex-sim bench-privacy --out out/bench/privacy.json
 
 # Long; its last result is committed.
 fuzz: $(READY)
