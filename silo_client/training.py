@@ -12,6 +12,7 @@ Nothing here logs, and no number computed from records stands in an error. Legen
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,6 +153,14 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def _no_word_of_hooks() -> Iterator[None]:
+    """Torch warns that Opacus's hook sees no gradient of the inputs; nobody needs one, and it would cost time."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Full backward hook is firing")
+        yield
+
+
 def _require_fit(schema: Schema, data: SiloData, authorisation: Authorisation) -> None:
     if len(data.records) > authorisation.record_bound:
         raise PolicyError(
@@ -202,6 +211,7 @@ def _noisy_counts(
     return np.maximum(noisy_C, math.ceil(scale))
 
 
+@_no_word_of_hooks()
 def _dp_sgd(  # noqa: PLR0913, PLR0917 - the inputs of one algorithm, all of them needed
     codes_nD: NDArray[np.float64],
     labels_n: NDArray[np.int64],
@@ -238,9 +248,7 @@ def _dp_sgd(  # noqa: PLR0913, PLR0917 - the inputs of one algorithm, all of the
     for step in range(mechanism.steps):
         chosen = torch.from_numpy(noise.uniforms(len(labels_n)) < mechanism.sampling_rate)
         optimizer.zero_grad()
-        # Torch fires the backward hook in which Opacus sees a batch only where its inputs ask for a gradient.
-        batch = inputs[chosen].requires_grad_()
-        cross_entropy(model(batch) + offset, targets[chosen], reduction="sum").backward()  # type: ignore[no-untyped-call] # torch's own
+        cross_entropy(model(inputs[chosen]) + offset, targets[chosen], reduction="sum").backward()  # type: ignore[no-untyped-call] # torch's own
         optimizer.step()
         mean += (step + 1) * layer.weight.detach()
         if progress is not None:
