@@ -13,9 +13,16 @@ from collections.abc import Sequence
 from functools import lru_cache, reduce
 from typing import TYPE_CHECKING
 
-from llamdex_fl.errors import InputError
 from llamdex_fl.privacy.discretised import bucket_width, laplace_counts, sampled_gaussian
-from llamdex_fl.privacy.guarantee import ADJACENCY, UNIT, Guarantee, LaplaceCounts, Mechanism, SampledGaussian
+from llamdex_fl.privacy.guarantee import (
+    ADJACENCY,
+    UNIT,
+    Guarantee,
+    LaplaceCounts,
+    Mechanism,
+    SampledGaussian,
+    wrong_parameter,
+)
 
 if TYPE_CHECKING:
     from dp_accounting.pld import privacy_loss_distribution as pld
@@ -64,7 +71,7 @@ def certified_epsilon(mechanisms: Sequence[Mechanism], delta: float, *, discreti
         InputError: a parameter is outside what the mechanisms are defined for.
     """
     if not 0.0 < delta < 1.0:
-        raise _wrong("delta", "a number above 0 and below 1", delta)
+        raise wrong_parameter("delta", "a number above 0 and below 1", delta)
     if not mechanisms:
         return 0.0
     steps: dict[tuple[str, float, float], int] = {}
@@ -105,12 +112,12 @@ def check_guarantee(guarantee: Guarantee) -> float:
     """
     words = (guarantee.accountant, guarantee.adjacency, guarantee.unit)
     if words != (ACCOUNTANT, ADJACENCY, UNIT):
-        raise _wrong("guarantee", f"{ACCOUNTANT}, {ADJACENCY}, {UNIT}", ", ".join(words))
+        raise wrong_parameter("guarantee", f"{ACCOUNTANT}, {ADJACENCY}, {UNIT}", ", ".join(words))
     if not guarantee.mechanisms:
-        raise _wrong("guarantee", "the mechanisms that made the release", "none")
+        raise wrong_parameter("guarantee", "the mechanisms that made the release", "none")
     certified = certified_epsilon(guarantee.mechanisms, guarantee.delta)
     if not guarantee.epsilon >= certified - _CLAIM_SLACK:  # written so that NaN is refused too
-        raise _wrong("guarantee", f"epsilon of at least {certified:.6g}", guarantee.epsilon)
+        raise wrong_parameter("guarantee", f"epsilon of at least {certified:.6g}", guarantee.epsilon)
     return certified
 
 
@@ -138,20 +145,20 @@ def _key(mechanism: Mechanism) -> tuple[tuple[str, float, float], int]:
     match mechanism:
         case SampledGaussian():
             if not 0.0 < mechanism.sampling_rate <= 1.0:
-                raise _wrong("sampling_rate", "a number above 0, at most 1", mechanism.sampling_rate)
+                raise wrong_parameter("sampling_rate", "a number above 0, at most 1", mechanism.sampling_rate)
             if not _MIN_NOISE <= mechanism.noise_multiplier <= 2.0 * _MAX_NOISE:
-                raise _wrong("noise_multiplier", f"{_MIN_NOISE} to {_MAX_NOISE:g}", mechanism.noise_multiplier)
+                raise wrong_parameter("noise_multiplier", f"{_MIN_NOISE} to {_MAX_NOISE:g}", mechanism.noise_multiplier)
             if isinstance(mechanism.steps, bool) or not 1 <= mechanism.steps <= _MAX_STEPS:
-                raise _wrong("steps", f"1 to {_MAX_STEPS}", mechanism.steps)
+                raise wrong_parameter("steps", f"1 to {_MAX_STEPS}", mechanism.steps)
             if not (math.isfinite(mechanism.max_grad_norm) and mechanism.max_grad_norm > 0.0):
-                raise _wrong("max_grad_norm", "a number above 0", mechanism.max_grad_norm)
+                raise wrong_parameter("max_grad_norm", "a number above 0", mechanism.max_grad_norm)
             return ("sampled_gaussian", mechanism.sampling_rate, mechanism.noise_multiplier), mechanism.steps
         case LaplaceCounts():
             if not (math.isfinite(mechanism.epsilon) and 0.0 < mechanism.epsilon <= 100.0):  # noqa: PLR2004 - named in the message
-                raise _wrong("epsilon of the counts", "a number above 0, at most 100", mechanism.epsilon)
+                raise wrong_parameter("epsilon of the counts", "a number above 0, at most 100", mechanism.epsilon)
             return ("laplace_counts", mechanism.epsilon, 0.0), 1
         case _:
-            raise _wrong("mechanism", "sampled_gaussian or laplace_counts", type(mechanism).__name__)
+            raise wrong_parameter("mechanism", "sampled_gaussian or laplace_counts", type(mechanism).__name__)
 
 
 # A distribution may hold millions of buckets, so only a few are kept.
@@ -169,12 +176,3 @@ def _composed(key: tuple[str, float, float], times: int, discretisation: float) 
 def forget_compositions() -> None:
     """Drop the compositions that are kept between calls; for timing."""
     _composed.cache_clear()
-
-
-def _wrong(what: str, expected: str, got: object) -> InputError:
-    return InputError(
-        f"The privacy parameter {what} is not usable.",
-        expected=expected,
-        got=str(got),
-        next_step="give a parameter for which the mechanism is defined",
-    )

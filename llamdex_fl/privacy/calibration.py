@@ -12,7 +12,7 @@ from llamdex_fl.errors import InputError
 from llamdex_fl.privacy.accountants import Accountant, find_accountant, require_rigorous
 from llamdex_fl.privacy.accounting import ACCOUNTANT, certified_epsilon
 from llamdex_fl.privacy.contour import contour_epsilon
-from llamdex_fl.privacy.guarantee import Mechanism, SampledGaussian
+from llamdex_fl.privacy.guarantee import Mechanism, SampledGaussian, wrong_parameter
 from llamdex_fl.privacy.tilted import rdp_epsilon
 
 __all__ = ["calibrate", "calibrated_noise", "with_noise"]
@@ -75,9 +75,9 @@ def with_noise(mechanisms: Sequence[Mechanism], noise: float) -> tuple[Mechanism
 @lru_cache(maxsize=64)
 def _noise(mechanisms: tuple[Mechanism, ...], epsilon: float, delta: float, accountant: Accountant) -> float:
     if not (math.isfinite(epsilon) and epsilon > 0.0):
-        raise _wrong("epsilon", "a number above 0", epsilon)
+        raise wrong_parameter("epsilon", "a number above 0", epsilon)
     if not any(isinstance(mechanism, SampledGaussian) for mechanism in mechanisms):
-        raise _wrong("mechanisms", "at least one sampled_gaussian to calibrate", "none")
+        raise wrong_parameter("mechanisms", "at least one sampled_gaussian to calibrate", "none")
     others = [mechanism for mechanism in mechanisms if not isinstance(mechanism, SampledGaussian)]
     if certified_epsilon(others, delta) >= epsilon:
         raise _too_little(epsilon, delta)
@@ -163,13 +163,4 @@ def _too_little(epsilon: float, delta: float) -> InputError:
         expected=f"mechanisms that leave something of epsilon {epsilon:g} at delta {delta:g}",
         got="other mechanisms that cost all of it",
         next_step="give the class counts a smaller epsilon, or allow a larger one in total",
-    )
-
-
-def _wrong(what: str, expected: str, got: object) -> InputError:
-    return InputError(
-        f"The privacy parameter {what} is not usable.",
-        expected=expected,
-        got=str(got),
-        next_step="give a parameter for which the mechanism is defined",
     )

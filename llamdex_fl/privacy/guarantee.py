@@ -7,7 +7,9 @@ and an unknown one is refused (the habit of dp_accounting's DpEvent).
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["ADJACENCY", "UNIT", "Guarantee", "LaplaceCounts", "Mechanism", "SampledGaussian"]
+from llamdex_fl.errors import InputError
+
+__all__ = ["ADJACENCY", "UNIT", "Guarantee", "LaplaceCounts", "Mechanism", "SampledGaussian", "wrong_parameter"]
 
 #: Neighbouring tables differ by adding or removing one record.
 ADJACENCY = "add_or_remove_one"
@@ -58,3 +60,13 @@ class Guarantee:
     accountant_version: str
     adjacency: str = ADJACENCY
     unit: str = UNIT
+
+
+def wrong_parameter(what: str, expected: str, got: object) -> InputError:
+    """The one error for a privacy parameter for which no mechanism is defined."""
+    return InputError(
+        f"The privacy parameter {what} is not usable.",
+        expected=expected,
+        got=str(got),
+        next_step="give a parameter for which the mechanism is defined",
+    )

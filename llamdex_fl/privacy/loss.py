@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from llamdex_fl.errors import InputError
-from llamdex_fl.privacy.guarantee import LaplaceCounts, Mechanism, SampledGaussian
+from llamdex_fl.privacy.guarantee import LaplaceCounts, Mechanism, SampledGaussian, wrong_parameter
 
 __all__ = ["DIRECTIONS", "Direction", "Law", "TiltedMoments", "composition_laws", "require_delta", "tilted_moments"]
 
@@ -81,7 +80,7 @@ def require_delta(delta: float) -> None:
         InputError: delta is not above 0 and below 1.
     """
     if not 0.0 < delta < 1.0:
-        raise _wrong("delta", "a number above 0 and below 1", delta)
+        raise wrong_parameter("delta", "a number above 0 and below 1", delta)
 
 
 def composition_laws(
@@ -112,9 +111,9 @@ def composition_laws(
             case LaplaceCounts():
                 key, times = (mechanism.epsilon,), 1
                 if not 0.0 < mechanism.epsilon <= 100.0:  # noqa: PLR2004 - named in the message
-                    raise _wrong("epsilon of the counts", "a number above 0, at most 100", mechanism.epsilon)
+                    raise wrong_parameter("epsilon of the counts", "a number above 0, at most 100", mechanism.epsilon)
             case _:
-                raise _wrong("mechanism", "sampled_gaussian or laplace_counts", type(mechanism).__name__)
+                raise wrong_parameter("mechanism", "sampled_gaussian or laplace_counts", type(mechanism).__name__)
         steps[key] = steps.get(key, 0) + times
     return tuple(_law(key, times, direction, tilts, frequency) for key, times in sorted(steps.items()))
 
@@ -196,17 +195,8 @@ def _laplace(epsilon: float, times: int) -> Law:
 
 def _require_gaussian(mechanism: SampledGaussian) -> None:
     if not 0.0 < mechanism.sampling_rate <= 1.0:
-        raise _wrong("sampling_rate", "a number above 0, at most 1", mechanism.sampling_rate)
+        raise wrong_parameter("sampling_rate", "a number above 0, at most 1", mechanism.sampling_rate)
     if not _MIN_NOISE <= mechanism.noise_multiplier <= _MAX_NOISE:
-        raise _wrong("noise_multiplier", f"{_MIN_NOISE} to {_MAX_NOISE:g}", mechanism.noise_multiplier)
+        raise wrong_parameter("noise_multiplier", f"{_MIN_NOISE} to {_MAX_NOISE:g}", mechanism.noise_multiplier)
     if isinstance(mechanism.steps, bool) or not 1 <= mechanism.steps <= _MAX_STEPS:
-        raise _wrong("steps", f"1 to {_MAX_STEPS}", mechanism.steps)
-
-
-def _wrong(what: str, expected: str, got: object) -> InputError:
-    return InputError(
-        f"The privacy parameter {what} is not usable.",
-        expected=expected,
-        got=str(got),
-        next_step="give a parameter for which the mechanism is defined",
-    )
+        raise wrong_parameter("steps", f"1 to {_MAX_STEPS}", mechanism.steps)

@@ -28,6 +28,19 @@ from llamdex_fl.envelope import (
 from llamdex_fl.errors import EnvelopeError
 
 
+class SlowSource(io.BytesIO):
+    """Gives a chunk each time it is allowed to."""
+
+    def __init__(self, text: bytes, go_on: threading.Semaphore) -> None:
+        """Read ``text``; each release of ``go_on`` lets one read through."""
+        super().__init__(text)
+        self._go_on = go_on
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._go_on.acquire(timeout=30)
+        return super().read(size)
+
+
 def opener(sealed: SealedFile, world: SimpleNamespace, start: int = 0) -> ChunkOpener:
     statement = verify_statement(sealed.header.statement, world.silo.public)
     return ChunkOpener(statement, sealed.header, world.recipient, next_index=start)
@@ -60,13 +73,7 @@ def test_resume_sends_the_same_bytes(sealed: SealedFile, world: SimpleNamespace,
 
 def test_chunks_can_be_sent_while_those_after_them_are_sealed(world: SimpleNamespace, plaintext: bytes, tmp_path: Path):
     go_on = threading.Semaphore(1)
-
-    class Slow(io.BytesIO):
-        def read(self, size: int | None = -1, /) -> bytes:
-            go_on.acquire(timeout=30)
-            return super().read(size)
-
-    source, path = Slow(plaintext), tmp_path / "a"
+    source, path = SlowSource(plaintext, go_on), tmp_path / "a"
     sealing = start_sealing(source, path, world.order, signer=world.silo, recipient=world.recipient.public)
     chunks = sealing.chunks()
     go_on.release()
@@ -82,14 +89,8 @@ def test_chunks_can_be_sent_while_those_after_them_are_sealed(world: SimpleNames
 
 def test_a_chunk_is_given_when_it_is_written_and_not_before(world: SimpleNamespace, plaintext: bytes, tmp_path: Path):
     go_on = threading.Semaphore(2)
-
-    class Slow(io.BytesIO):
-        def read(self, size: int | None = -1, /) -> bytes:
-            go_on.acquire(timeout=30)
-            return super().read(size)
-
     sealing = start_sealing(
-        Slow(plaintext), tmp_path / "a", world.order, signer=world.silo, recipient=world.recipient.public
+        SlowSource(plaintext, go_on), tmp_path / "a", world.order, signer=world.silo, recipient=world.recipient.public
     )
     got: list[Chunk] = []
     sender = threading.Thread(target=lambda: got.extend(sealing.chunks(1)))
