@@ -309,11 +309,12 @@ def _parse(path: Path, text: str) -> tuple[Mechanism, ...]:
 
 def _spent(spending: Spending, spent: Sequence[Mechanism], budget: Budget, total: float) -> BudgetSpentError:
     before = certified_epsilon(spent, budget.delta)
+    left = max(budget.epsilon - before, 0.0)
     fits = _what_fits(spent, spending.mechanisms, budget)
     return BudgetSpentError(
         f"The privacy budget of the data set {spending.data_set.name} does not reach for this run.",
         expected=f"at most epsilon {budget.epsilon:g} at delta {budget.delta:g} over all runs",
-        got=f"epsilon {before:.4f} spent so far, {total:.4f} with this run",
+        got=f"epsilon {before:.4f} spent so far, {left:.4f} left; {total:.4f} with this run",
         next_step=(
             f"ask for a run of epsilon {fits:.3f} or less, which would still fit"
             if fits > 0.0
