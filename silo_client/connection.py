@@ -105,7 +105,9 @@ def read_error(error: grpc.RpcError) -> Exception:
             got=code.name,
             next_step="see the table in docs/envelope.md; the provider's log has the detail",
         )
-    if code in _TRANSIENT:
+    # A provider that has too much to do at the moment says so; another RESOURCE_EXHAUSTED, of a quota, may stay.
+    busy = any(key == convert.RETRY_AFTER for key, _ in error.trailing_metadata() or ())
+    if code in _TRANSIENT or busy:
         return TransientError(f"{code.name}: {text}")
     if code in _DOUBTFUL:
         failed = ChannelError(

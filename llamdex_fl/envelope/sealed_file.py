@@ -10,12 +10,13 @@ two texts under one nonce would give both away.
     chunks    256 KiB + 16 bytes each, the last one shorter
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from llamdex_fl.envelope.canonical import dumps, parse
 from llamdex_fl.envelope.dsse import SignedEnvelope
@@ -74,11 +75,7 @@ class Sealing:
         Raises:
             EnvelopeError: sealing failed; ``finish`` says why.
         """
-        # A descriptor of its own: whoever sends may still read when ``finish`` closes the other.
-        return self._follow(os.dup(self._descriptor), start)
-
-    def _follow(self, descriptor: int, start: int) -> Iterator[Chunk]:
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
+        with self._open() as file:
             for index in range(start, self.statement.chunk_count):
                 with self._told:
                     self._told.wait_for(lambda index=index: self._error or self._written > index)  # type: ignore[misc]
@@ -86,6 +83,13 @@ class Sealing:
                     raise _damaged_spool(self._spool, "a part of it")
                 offset = len(self._head) + index * _SEALED_CHUNK
                 yield Chunk(index, os.pread(file.fileno(), _SEALED_CHUNK, offset))
+
+    def _open(self) -> BinaryIO:
+        """The file, under whichever of its two names it has now."""
+        for path in (self._part, self._spool):
+            with contextlib.suppress(FileNotFoundError):
+                return path.open("rb", buffering=0)
+        raise _damaged_spool(self._spool, "nothing")
 
     def finish(self) -> "SealedFile":
         """Wait until the whole is written, and give it its name; see ``SealedFile.persist`` for the disk.

@@ -129,7 +129,8 @@ def _seeds(path: Path) -> list[tuple[str, bytes]]:
         return [("safetensors" if path.suffix == ".safetensors" else "spool", data)]
     document = json.loads(data)
     if kind in {"keyring", "root"}:
-        return [(kind, base64.b64decode(document["payload"]))]
+        # A document, or a chain of them.
+        return [(kind, base64.b64decode(each["payload"])) for each in document.get("roots", [document])]
     if kind == "receipt":
         return [("receipt", data), ("dsse", json.dumps(document["receipt"]).encode())]
     if kind == "header":
