@@ -43,11 +43,12 @@ def test_known_orders(run_machine: Callable[[bytes], None], steps: bytes):
     run_machine(steps)
 
 
-def test_every_vector_is_where_some_target_begins(tmp_path: Path):
+def test_vectors_are_where_targets_begin(tmp_path: Path):
     spec = importlib.util.spec_from_file_location("fuzz_run", HERE / "run.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module._write_corpus(tmp_path)
-    assert all(any(folder.iterdir()) for folder in tmp_path.iterdir())
+    begun = {folder.name for folder in tmp_path.iterdir() if any(folder.iterdir())}
+    assert begun >= {"canonical", "dsse", "keyring", "receipt", "root", "safetensors", "spool", "statement", "wire"}
