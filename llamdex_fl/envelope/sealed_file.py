@@ -65,7 +65,8 @@ class Sealing:
         self._written = 0
         self._error: BaseException | None = None
         self._told = threading.Condition()
-        self._descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        # A file object: a disk that is full takes less than it is given, which only this one notices.
+        self._file = os.fdopen(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
         self._thread = threading.Thread(target=self._run, name="sealing", daemon=True)
         self._thread.start()
 
@@ -101,7 +102,6 @@ class Sealing:
             OSError: the disk did not take it; nothing is left of it.
         """
         self._thread.join()
-        os.close(self._descriptor)
         try:
             if self._error is not None:
                 raise self._error
@@ -112,8 +112,7 @@ class Sealing:
 
     def _run(self) -> None:
         try:
-            # A file object: a disk that is full takes less than it is given, which only this one notices.
-            with os.fdopen(os.dup(self._descriptor), "wb") as file:
+            with self._file as file:
                 file.write(self._head)
                 for number, chunk in enumerate(self._sealed, 1):
                     file.write(chunk)

@@ -52,7 +52,7 @@ def measure_privacy(*, rounds: int = 7, on_part: Callable[[int, int], None] | No
         on_part: told (parts done, in all).
 
     Returns:
-        A JSON document with ``step_ratio`` (of the largest silo), ``step`` by records, ``estimate_ms`` by steps, and
+        A JSON document with ``step_ratio`` (the largest one), ``step`` by records, ``estimate_ms`` by steps, and
         ``calibration_seconds`` by training.
     """
     parts = len(_SILOS) + len(_ESTIMATED_STEPS) + len(_TRAININGS)
