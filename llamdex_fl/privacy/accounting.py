@@ -23,6 +23,7 @@ from llamdex_fl.privacy.guarantee import (
     SampledGaussian,
     wrong_parameter,
 )
+from llamdex_fl.privacy.loss import require_delta
 
 if TYPE_CHECKING:
     from dp_accounting.pld import privacy_loss_distribution as pld
@@ -70,8 +71,7 @@ def certified_epsilon(mechanisms: Sequence[Mechanism], delta: float, *, discreti
     Raises:
         InputError: a parameter is outside what the mechanisms are defined for.
     """
-    if not 0.0 < delta < 1.0:
-        raise wrong_parameter("delta", "a number above 0 and below 1", delta)
+    require_delta(delta)
     if not mechanisms:
         return 0.0
     steps: dict[tuple[str, float, float], int] = {}
