@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from llamdex_fl import weights
 from llamdex_fl.envelope import CHUNK_SIZE, Answer, Chunk, ChunkOpener, RefusedError, Statement
 
-__all__ = ["Seen", "SeenFiles", "Stream", "file_digest", "next_index", "place"]
+__all__ = ["Seen", "SeenFiles", "Stream", "next_index", "place"]
 
 _WRITEBACK_CHUNKS = 32
 _SEEN_LIMIT = 256
@@ -55,7 +56,7 @@ class SeenFiles:
 
     def of(self, path: Path) -> Seen:
         """What was kept of a file; or its digest, computed, and nothing about its numbers."""
-        return self._known.pop(_identity(path.stat()), None) or Seen(file_digest(path), finite=False)
+        return self._known.pop(_identity(path.stat()), None) or Seen(weights.file_digest(path), finite=False)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:
@@ -158,12 +159,6 @@ def next_index(path: Path, statement: Statement) -> int:
         if size == statement.plaintext_length
         else min(size // CHUNK_SIZE, statement.chunk_count - 1)
     )
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def place(spool: Path, artefact: Path) -> None:

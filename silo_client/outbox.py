@@ -5,11 +5,13 @@
     HOME/spool/<challenge>.json          the offer and the guarantee that belong to ...
     HOME/spool/<challenge>.safetensors   ... a release on its way out, written before anything is sent
     HOME/spool/<challenge>.ldx           the same, sealed; sent again as it is
-    HOME/receipts/<challenge>.json       what the provider confirmed; then the three above are removed
+    HOME/spool/<challenge>.head          the head of the sealed file alone, durable before the commit
+    HOME/receipts/<challenge>.json       what the provider confirmed; then the four above are removed
     HOME/sent/<challenge>.json           what has left: sizes and the signed statement, no weights
     HOME/uplink.json                     the statement counter, and the last tree head seen
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -53,6 +55,8 @@ class Outbox:
         self._receipts = config.home / "receipts"
         self._sent = config.home / "sent"
         self._state = config.home / "uplink.json"
+        #: A tree head's text and the keys it was verified under, and the head.
+        self._verified: tuple[tuple[str, VerifyKey | tuple[VerifyKey, ...]], TreeHead] | None = None
         for directory in (self._spool, self._receipts, self._sent):
             directory.mkdir(mode=0o700, exist_ok=True)
 
@@ -77,9 +81,9 @@ class Outbox:
             RefusedError: ALREADY_EXISTS, another release answers this offer.
         """
         data = weights.encode(release.tensors)
-        order = self._order(offer.challenge)
+        order, digest = self._order(offer.challenge), weights.digest(data)
         if order.exists():
-            if weights.digest(self.plaintext(offer.challenge).read_bytes()) != weights.digest(data):
+            if self.digest(offer.challenge) != digest:
                 raise RefusedError(
                     Answer.ALREADY_EXISTS,
                     "Another release is on its way as the answer to this offer.",
@@ -89,7 +93,7 @@ class Outbox:
                 )
             return
         write_atomically(self.plaintext(offer.challenge), data, mode=0o600)
-        document = {"offer": asdict(offer), "guarantee": guarantee_document(release.guarantee)}
+        document = {"offer": asdict(offer), "guarantee": guarantee_document(release.guarantee), "sha256": digest}
         # Last: an order without its plaintext never exists.
         write_atomically(order, json.dumps(document).encode(), mode=0o600)
 
@@ -103,13 +107,24 @@ class Outbox:
             offer = Offer(**document["offer"])
             guarantee = guarantee_from_document(Fields(document["guarantee"], "guarantee"))
         except (OSError, ValueError, TypeError, KeyError, RefusedError) as error:
-            raise EnvelopeError(
-                f"The spooled order {path} is damaged.",
-                expected="what llamdex wrote there",
-                got=type(error).__name__,
-                next_step="remove the files of this challenge from the spool; the round must be held again",
-            ) from error
+            raise _damaged(path, type(error).__name__) from error
         return offer, guarantee
+
+    def digest(self, challenge: str) -> str:
+        """Hex SHA-256 of a release on its way, taken from the bytes in memory when they were spooled."""
+        path = self._order(challenge)
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            # A release that an earlier version spooled has none.
+            digest = document.get("sha256") or weights.file_digest(self.plaintext(challenge))
+        except (OSError, ValueError, AttributeError) as error:
+            raise _damaged(path, type(error).__name__) from error
+        return str(digest)
+
+    def require_intact(self, challenge: str) -> None:
+        """Refuse a release whose bytes on the disk are no longer those that were spooled."""
+        if weights.file_digest(self.plaintext(challenge)) != self.digest(challenge):
+            raise _damaged(self.plaintext(challenge), "other bytes than were spooled")
 
     def plaintext(self, challenge: str) -> Path:
         """The release's safetensors file."""
@@ -120,25 +135,31 @@ class Outbox:
         return self._spool / f"{challenge}.ldx"
 
     def sealed(self, challenge: str) -> SealedFile | None:
-        """The sealed envelope; None if there is none, or not a whole one."""
-        path = self.sealed_path(challenge)
-        if not path.exists():
-            return None
-        try:
-            return SealedFile.open(path)
-        except EnvelopeError:
-            self.unseal(challenge)
-            return None
+        """The sealed envelope, or what a power failure left of it; None if that is nothing of use."""
+        for path, whole in ((self.sealed_path(challenge), True), (self._head(challenge), False)):
+            # Opened without a look whether it is there: most silos have no envelope most of the time.
+            with contextlib.suppress(EnvelopeError):
+                return SealedFile.open(path, whole=whole)
+        self.unseal(challenge)
+        return None
+
+    def persist(self, challenge: str, sealed: SealedFile) -> None:
+        """Put an envelope's head on the disk; before the commit, since only the head fetches its receipt again."""
+        write_atomically(self._head(challenge), sealed.head(), mode=0o600)
 
     def unseal(self, challenge: str) -> None:
         """Forget a sealed envelope that will not be sent again."""
         self.sealed_path(challenge).unlink(missing_ok=True)
+        self._head(challenge).unlink(missing_ok=True)
 
     def inspect(self, challenge: str) -> Inspection | None:
         """All that is about to leave, or has left, as the answer to the offer of this challenge."""
         order, record = self.get(challenge), self._sent / f"{challenge}.json"
         if order is not None and self.plaintext(challenge).exists():
-            return inspect_files(challenge, *order, self.plaintext(challenge), self.sealed(challenge))
+            sealed = self.sealed(challenge)
+            return inspect_files(
+                challenge, *order, self.plaintext(challenge), sealed if sealed is not None and sealed.whole else None
+            )
         return Inspection(**json.loads(record.read_text(encoding="utf-8"))) if record.exists() else None
 
     def challenges(self) -> list[str]:
@@ -169,14 +190,16 @@ class Outbox:
         with ThreadPoolExecutor(2) as pool:
             removals = [
                 pool.submit(path.unlink, missing_ok=True)
-                for path in (self.plaintext(challenge), self.sealed_path(challenge))
+                for path in (self.plaintext(challenge), self.sealed_path(challenge), self._head(challenge))
             ]
         for removal in removals:
             removal.result()
 
-    def next_counter(self) -> int:
-        """A number that is larger than any before, on the disk before it is used."""
+    def next_counter(self, head: TreeHead | None = None) -> int:
+        """A number that is larger than any before, on the disk before it is used, as is ``head``; see ``remember``."""
         state = self._read()
+        if head is not None:
+            state["treeHead"] = head.envelope.to_document()
         counter = int(state.get("counter", 0)) + 1
         self._write({**state, "counter": counter})
         return counter
@@ -184,7 +207,13 @@ class Outbox:
     def tree_head(self, key: VerifyKey | Sequence[VerifyKey]) -> TreeHead | None:
         """The largest tree head that was verified."""
         document = self._read().get("treeHead")
-        return None if document is None else TreeHead.verified(SignedEnvelope.from_document(document), key)
+        if document is None:
+            return None
+        # Asked for several times in an upload: the same text under the same keys need not be verified again.
+        asked = (json.dumps(document), key if isinstance(key, VerifyKey) else tuple(key))
+        if self._verified is None or self._verified[0] != asked:
+            self._verified = asked, TreeHead.verified(SignedEnvelope.from_document(document), key)
+        return self._verified[1]
 
     def remember(self, head: TreeHead) -> None:
         """Keep a tree head that extends the one before."""
@@ -198,6 +227,9 @@ class Outbox:
         for path in list(self._spool.iterdir()):
             if (self._receipts / f"{path.stem}.json").exists():
                 path.unlink(missing_ok=True)
+
+    def _head(self, challenge: str) -> Path:
+        return self._spool / f"{challenge}.head"
 
     def _order(self, challenge: str) -> Path:
         return self._spool / f"{challenge}.json"
@@ -220,3 +252,12 @@ class Outbox:
 
     def _write(self, state: dict[str, Any]) -> None:
         write_atomically(self._state, json.dumps(state).encode(), mode=0o600)
+
+
+def _damaged(path: Path, got: str) -> EnvelopeError:
+    return EnvelopeError(
+        f"The spooled release {path} is damaged.",
+        expected="what llamdex wrote there",
+        got=got,
+        next_step="remove the files of this challenge from the spool; the round must be held again",
+    )

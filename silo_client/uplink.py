@@ -179,6 +179,7 @@ class _Delivery:
             except RefusedError as error:
                 if not self._may_start_afresh(error):
                     raise
+                self.outbox.require_intact(self.offer.challenge)
                 self.fresh_starts += 1
                 self.outbox.unseal(self.offer.challenge)
             # Spread out, so that many silos do not come back in the same moment; no secret depends on it.
@@ -201,8 +202,7 @@ class _Delivery:
             sealed = self._send_new(stub)
         else:
             self._send_rest(stub, sealed)
-        # Before the commit: only these bytes fetch its receipt again.
-        sealed.persist()
+        self.outbox.persist(self.offer.challenge, sealed)
         return self._commit(stub, sealed)
 
     def _send_rest(self, stub: Any, sealed: SealedFile) -> None:  # noqa: ANN401 - a generated stub
@@ -210,15 +210,16 @@ class _Delivery:
         progress = convert.read_status_response(
             self._call(stub.GetUploadStatus, convert.status_request(sealed.header.upload_id), _CALL_SECONDS)
         )
-        if progress.status == "burned":
+        committed = progress.status == "committed"
+        if progress.status == "burned" or not (committed or sealed.whole):
             raise RefusedError(
                 Answer.DATA_LOSS,
-                "The provider refused this envelope for good.",
+                "This envelope cannot be sent any more.",
                 expected="an upload that can go on",
-                got="a burned one",
+                got="a burned one" if sealed.whole else "one whose chunks were lost with the power",
                 next_step="a new envelope is made",
             )
-        if progress.status != "committed" and progress.next_index < sealed.statement.chunk_count:
+        if not committed and progress.next_index < sealed.statement.chunk_count:
             self._call(stub.UploadExpert, _parts(sealed, progress.next_index), _STREAM_SECONDS)
 
     def _send_new(self, stub: Any) -> SealedFile:  # noqa: ANN401 - a generated stub
@@ -240,14 +241,15 @@ class _Delivery:
             known_tree_size=0 if known is None else known.size,
         )
         session = convert.read_begin_response(self._call(stub.BeginUpload, convert.begin_request(wish), _CALL_SECONDS))
-        self._remember(TreeHead.verified(session.tree_head, keyring.log_keys), session.consistency)
+        head = self._extended(TreeHead.verified(session.tree_head, keyring.log_keys), session.consistency)
         order = SealOrder(
             silo=self.config.silo,
             session=session,
             offer=self.offer,
             guarantee=self.guarantee,
-            counter=self.outbox.next_counter(),
+            counter=self.outbox.next_counter(head),
             now=datetime.now(UTC).replace(microsecond=0),
+            digest=self.outbox.digest(self.offer.challenge),
         )
         return start_sealing(
             path.open("rb", buffering=0),
@@ -264,16 +266,17 @@ class _Delivery:
             self._call(stub.CommitUpload, request, _COMMIT_SECONDS), self.identity.keyring.log_keys
         )
         verify_receipt(committed.receipt, sealed.statement, digest.hex())
-        self._remember(committed.receipt.tree_head, committed.consistency)
+        self.outbox.remember(self._extended(committed.receipt.tree_head, committed.consistency))
         self.outbox.finish(self.offer.challenge, committed.receipt)
         return committed.receipt
 
     def _known(self) -> TreeHead | None:
         return self.outbox.tree_head(self.identity.keyring.known_log_keys)
 
-    def _remember(self, head: TreeHead, proof: tuple[bytes, ...]) -> None:
+    def _extended(self, head: TreeHead, proof: tuple[bytes, ...]) -> TreeHead:
+        """A tree head that was shown to extend the one that is known."""
         known = self._known()
-        self.outbox.remember(head if known is None else verify_successor(known, head, proof))
+        return head if known is None else verify_successor(known, head, proof)
 
     def _may_start_afresh(self, error: RefusedError) -> bool:
         sealed = self.outbox.sealed(self.offer.challenge)
@@ -311,7 +314,8 @@ def _stub(channel: grpc.Channel) -> Any:  # noqa: ANN401 - a generated stub
 
 def _parts(sealed: SealedFile | Sealing, start: int) -> Iterator[object]:
     yield convert.header_request(sealed.header)
-    yield from map(convert.chunk_request_bytes, sealed.chunks(start))
+    chunks = sealed.chunks() if isinstance(sealed, Sealing) else sealed.chunks(start)
+    yield from map(convert.chunk_request_bytes, chunks)
 
 
 def _messages(sealed: SealedFile, start: int) -> Iterator[object]:

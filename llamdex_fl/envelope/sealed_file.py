@@ -1,7 +1,9 @@
 """Sealed envelopes on the silo's own disk: written once by ``Sealing``, sent as often as it takes by ``SealedFile``.
 
 A spool file is a whole sealed envelope or does not exist. A resume sends the same bytes again and never encrypts:
-two texts under one nonce would give both away.
+two texts under one nonce would give both away. Only the head must survive a power failure, in a file of its own that
+``Outbox.persist`` writes before the commit: it fetches the receipt. Chunks that are lost with the power are sealed
+again for a new session, with new keys, so nothing waits until a large file has reached the disk.
 
 ::
 
@@ -16,7 +18,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 from llamdex_fl.envelope.canonical import dumps, parse
 from llamdex_fl.envelope.dsse import SignedEnvelope
@@ -30,13 +32,13 @@ __all__ = ["SealedFile", "Sealing"]
 
 _HEAD_LIMIT = 2 * STATEMENT_LIMIT + (1 << 14)
 _SEALED_CHUNK = CHUNK_SIZE + TAG_SIZE
-_WRITEBACK_CHUNKS = 32
 
 
 class Sealing:
-    """An envelope that is being written; its first chunks can be sent while the last ones are sealed.
+    """An envelope that is being written; a chunk is sealed and written when it is about to be sent.
 
-    A thread seals and writes, as fast as it can and whatever becomes of the sending. ``finish`` must be called.
+    In the sender's own thread: to hand each chunk from one thread to another costs more than the other end, which is
+    the slower one, ever waits. ``finish`` must be called, whatever becomes of the sending; it seals the rest.
     """
 
     def __init__(self, spool: Path, header: Header, statement: Statement, sealed: Iterator[bytes]) -> None:
@@ -46,7 +48,7 @@ class Sealing:
             spool: where the whole envelope goes; replaced if there is one.
             header: the stream's first message.
             statement: what its envelope says.
-            sealed: the sealed chunks in order; taken by the thread.
+            sealed: the sealed chunks in order.
         """
         self.header = header
         self.statement = statement
@@ -62,86 +64,84 @@ class Sealing:
             }
         )
         self._head = len(head).to_bytes(8, "big") + head
-        self._written = 0
         self._error: BaseException | None = None
-        self._told = threading.Condition()
+        # gRPC takes the chunks in a thread of its own, which may be here still when the call has ended.
+        self._turn = threading.Lock()
+        self._finishing = False
         # A file object: a disk that is full takes less than it is given, which only this one notices.
         self._file = os.fdopen(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
-        self._thread = threading.Thread(target=self._run, name="sealing", daemon=True)
-        self._thread.start()
 
-    def chunks(self, start: int = 0) -> Iterator[Chunk]:
-        """The sealed chunks from ``start`` on, each as soon as it is written.
+    def chunks(self) -> Iterator[Chunk]:
+        """The sealed chunks, each once it is written; can be taken once. Ends early after ``finish``.
 
         Raises:
             EnvelopeError: sealing failed; ``finish`` says why.
         """
-        with self._open() as file:
-            for index in range(start, self.statement.chunk_count):
-                with self._told:
-                    self._told.wait_for(lambda index=index: self._error or self._written > index)  # type: ignore[misc]
-                if self._written <= index:
-                    raise _damaged_spool(self._spool, "a part of it")
-                offset = len(self._head) + index * _SEALED_CHUNK
-                yield Chunk(index, os.pread(file.fileno(), _SEALED_CHUNK, offset))
-
-    def _open(self) -> BinaryIO:
-        """The file, under whichever of its two names it has now."""
-        for path in (self._part, self._spool):
-            with contextlib.suppress(FileNotFoundError):
-                return path.open("rb", buffering=0)
-        raise _damaged_spool(self._spool, "nothing")
+        for index in range(self.statement.chunk_count):
+            chunk = self._next(sending=True)
+            if chunk is None:
+                break
+            yield Chunk(index, chunk)
+        if self._error is not None:
+            raise _damaged_spool(self._spool, "a part of it")
 
     def finish(self) -> "SealedFile":
-        """Wait until the whole is written, and give it its name; see ``SealedFile.persist`` for the disk.
-
-        Until the commit nothing is lost if the power fails: a file that did not reach the disk is sealed again, with
-        new keys, for a new session.
+        """Seal what was not asked for, and give the whole its name.
 
         Raises:
             OSError: the disk did not take it; nothing is left of it.
         """
-        self._thread.join()
+        with self._turn:
+            self._finishing = True
+        while self._next() is not None:
+            pass
         try:
             if self._error is not None:
                 raise self._error
             self._part.replace(self._spool)
         finally:
             self._part.unlink(missing_ok=True)
-        return SealedFile.open(self._spool)
+        return SealedFile(path=self._spool, header=self.header, statement=self.statement, offset=len(self._head))
 
-    def _run(self) -> None:
-        try:
-            with self._file as file:
-                file.write(self._head)
-                for number, chunk in enumerate(self._sealed, 1):
-                    file.write(chunk)
-                    file.flush()
-                    if not number % _WRITEBACK_CHUNKS:
-                        # Starts to write, without waiting, so that ``persist`` is short.
-                        size = _WRITEBACK_CHUNKS * _SEALED_CHUNK
-                        os.posix_fadvise(file.fileno(), file.tell() - size, size, os.POSIX_FADV_DONTNEED)
-                    with self._told:
-                        self._written = number
-                        self._told.notify_all()
-        except BaseException as error:  # noqa: BLE001 - raised again by ``finish``
-            with self._told:
+    def _next(self, *, sending: bool = False) -> bytes | None:
+        """The next chunk, written; None after the last one, where sealing has failed, or for a sender once it ends."""
+        with self._turn:
+            if self._file.closed or (sending and self._finishing):
+                return None
+            try:
+                if not self._file.tell():
+                    self._file.write(self._head)
+                chunk = next(self._sealed, None)
+                if chunk is None:
+                    self._file.close()
+                else:
+                    self._file.write(chunk)
+                    self._file.flush()
+            except BaseException as error:  # noqa: BLE001 - raised again by ``finish``
                 self._error = error
-                self._told.notify_all()
+                with contextlib.suppress(OSError):
+                    self._file.close()
+                return None
+            return chunk
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SealedFile:
-    """A sealed envelope on this side's own disk."""
+    """A sealed envelope on this side's own disk, or what is left of one: ``whole`` is False where only the head is."""
 
     path: Path
     header: Header
     statement: Statement
     offset: int
+    whole: bool = True
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, whole: bool = True) -> Self:
         """Read the head of a spool file.
+
+        Args:
+            path: the file.
+            whole: False for a file that holds a head and nothing else, see ``head``.
 
         Raises:
             EnvelopeError: it is damaged.
@@ -163,18 +163,15 @@ class SealedFile:
             statement = Statement.from_payload(header.statement.payload)
         except (OSError, RefusedError) as error:
             raise _damaged_spool(path, type(error).__name__) from error
-        if size != 8 + length + statement.plaintext_length + TAG_SIZE * statement.chunk_count:
+        chunks = statement.plaintext_length + TAG_SIZE * statement.chunk_count if whole else 0
+        if size != 8 + length + chunks:
             raise _damaged_spool(path, f"{size} bytes")
-        return cls(path=path, header=header, statement=statement, offset=8 + length)
+        return cls(path=path, header=header, statement=statement, offset=8 + length, whole=whole)
 
-    def persist(self) -> None:
-        """Wait until the file is on the disk; before the commit, since only these bytes fetch its receipt again."""
-        for path, flags in ((self.path, os.O_RDONLY), (self.path.parent, os.O_RDONLY | os.O_DIRECTORY)):
-            descriptor = os.open(path, flags)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+    def head(self) -> bytes:
+        """The file's first bytes, up to its chunks."""
+        with self.path.open("rb") as file:
+            return file.read(self.offset)
 
     def chunks(self, start: int) -> Iterator[Chunk]:
         """The sealed chunks from ``start`` on."""

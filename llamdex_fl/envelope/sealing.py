@@ -34,7 +34,11 @@ __all__ = ["ChunkOpener", "SealOrder", "seal", "start_sealing", "verify_statemen
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SealOrder:
-    """What a statement says besides what follows from the bytes."""
+    """What a statement says besides what follows from the bytes.
+
+    ``digest`` is the hex SHA-256 of the bytes where it is known already; the provider refuses a wrong one. None: it is
+    computed.
+    """
 
     silo: str
     session: Session
@@ -42,6 +46,7 @@ class SealOrder:
     guarantee: Guarantee
     counter: int
     now: datetime
+    digest: str | None = None
 
 
 def seal(
@@ -57,7 +62,7 @@ def start_sealing(
     """Sign the statement, and begin to seal the safetensors bytes of ``source`` into the file ``spool``.
 
     Args:
-        source: seekable; it is read twice, and closed at the end, or if this raises.
+        source: seekable; closed at the end, or if this raises.
         spool: where the sealed envelope goes; replaced if there is one.
         order: what the statement says.
         signer: the silo's key.
@@ -79,7 +84,9 @@ def _prepared(
     source: BinaryIO, order: SealOrder, signer: SigningKey, recipient: RecipientPublicKey
 ) -> tuple[Header, Statement, Iterator[bytes]]:
     _check_session(order, recipient)
-    artefact, length = _digest(source)
+    artefact = order.digest or _digest(source)
+    length = source.seek(0, os.SEEK_END)
+    source.seek(0)
     content_key = os.urandom(CONTENT_KEY_SIZE)
     context = KeyContext(
         silo=order.silo,
@@ -208,8 +215,5 @@ def _check_session(order: SealOrder, recipient: RecipientPublicKey) -> None:
         )
 
 
-def _digest(source: BinaryIO) -> tuple[str, int]:
-    digest = hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]  # every BinaryIO can do it
-    length = source.seek(0, os.SEEK_END)
-    source.seek(0)
-    return digest, length
+def _digest(source: BinaryIO) -> str:
+    return hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]  # every BinaryIO can do it

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -47,6 +47,8 @@ class VerifyKey:
 
     ed25519: bytes
     mldsa65: bytes
+    #: Hex SHA-256 that names the key.
+    keyid: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse weak keys wherever they come from."""
@@ -55,11 +57,9 @@ class VerifyKey:
         y = int.from_bytes(self.ed25519, "little") & (2**255 - 1)
         if y >= _FIELD or y in _SMALL_ORDER_Y:
             raise _unauthenticated("An Ed25519 key is of small order or not canonical.")
-
-    @property
-    def keyid(self) -> str:
-        """Hex SHA-256 that names the key."""
-        return hashlib.sha256(_KEYID_LABEL + self.ed25519 + self.mldsa65).hexdigest()
+        # Once: a stream asks for it with every chunk.
+        keyid = hashlib.sha256(_KEYID_LABEL + self.ed25519 + self.mldsa65).hexdigest()
+        object.__setattr__(self, "keyid", keyid)
 
     def verify(self, message: bytes, signatures: Iterable[Signature]) -> None:
         """Verify both signatures.

@@ -4,7 +4,7 @@ Here: the one accepted encoding, limits, the checks on tensors from elsewhere. N
 (``llamdex_fl.experts``), who sent them (``llamdex_fl.envelope``). Nothing is ever unpickled.
 """
 
-from llamdex_fl.weights.files import check_file, load, read_shapes, save, slices
+from llamdex_fl.weights.files import check_file, file_digest, load, read_shapes, save, slices
 from llamdex_fl.weights.format import Limits, Shapes, Tensors, decode, digest, encode
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "decode",
     "digest",
     "encode",
+    "file_digest",
     "load",
     "read_shapes",
     "save",

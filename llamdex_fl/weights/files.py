@@ -1,5 +1,6 @@
 """Files of weights: written atomically, checked in constant memory."""
 
+import hashlib
 import math
 import os
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from llamdex_fl.errors import ArtefactError, WeightsError
 from llamdex_fl.weights.format import Limits, Shapes, Tensors, decode, encode, require_expected, require_finite
 from llamdex_fl.weights.header import Place, head_bytes, parse_header
 
-__all__ = ["check_file", "load", "read_shapes", "save", "slices"]
+__all__ = ["check_file", "file_digest", "load", "read_shapes", "save", "slices"]
 
 #: Elements read in one go: 256 KiB stay in a core's cache while they are read and looked at.
 _SLICE = 1 << 16
@@ -42,6 +43,12 @@ def load(path: Path, expected: Shapes | None = None, *, limits: Limits | None = 
     with path.open("rb") as file:
         # One byte over the limit is enough to be refused.
         return decode(file.read(limits.file_bytes + 1), expected, limits=limits)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file of weights."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_file(path: Path, expected: Shapes, *, limits: Limits | None = None, finite: bool = False) -> None:

@@ -21,6 +21,7 @@ import grpc
 import numpy as np
 from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 
+from llamdex_fl import weights
 from llamdex_fl.envelope import CHUNK_SIZE, provider_name
 from llamdex_fl.privacy import certified_epsilon, certify
 from llamdex_fl.privacy.guarantee import LaplaceCounts
@@ -90,7 +91,10 @@ async def _raw(home: Path) -> None:
 
 
 def serve_silo(home: Path, megabytes: int) -> None:
-    """Do what is asked for: ``{"raw": ADDRESS}``, ``{"keep": n, "offer": {...}}`` or ``{"resume": CHALLENGE}``."""
+    """Do what is asked for: ``{"raw": ADDRESS}``, ``{"keep": n, "offer": {...}}`` or ``{"resume": CHALLENGE}``.
+
+    ``keep`` says how long the release's digest takes, which is computed there and not in ``resume``.
+    """
     config = load_silo_config(home)
     tensor: np.ndarray[Any, np.dtype[np.float32]] | None = None
     _say({"ready": True})
@@ -106,8 +110,9 @@ def serve_silo(home: Path, megabytes: int) -> None:
             # Each run sends other bytes, so that nothing is there already.
             tensor[0] = 1.0 + order["keep"]
             offer = Offer(**order["offer"])
-            keep(_release(offer, tensor), offer, config)
-            _say({})
+            release = _release(offer, tensor)
+            keep(release, offer, config)
+            _say(_timed(partial(weights.digest, weights.encode(release.tensors))))
 
 
 def _sample(home: Path, megabytes: int) -> Path:

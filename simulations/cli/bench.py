@@ -32,10 +32,13 @@ def bench_channel(
     if as_json:
         console.print_json(result)
         return
+    with_digest = "throughput {throughput_ratio:.2f}, CPU {cpu_ratio:.2f}".format(**result["with_digest"])
+    sealed, raw = result["sealed_mb_per_s"], result["raw_mb_per_s"]
     memory = ", ".join(f"{size} {mib:.0f} MiB" for size, mib in result["peak_memory_mib"].items())
     console.stdout.print(
-        f"throughput {result['throughput_ratio']:.2f} of raw ({result['sealed_mb_per_s']:.0f} of "
-        f"{result['raw_mb_per_s']:.0f} MB/s), CPU {result['cpu_ratio']:.2f} of raw, peak memory {memory}",
+        f"throughput {result['throughput_ratio']:.2f} of raw ({sealed:.0f} of {raw:.0f} MB/s), "
+        f"CPU {result['cpu_ratio']:.2f} of raw; with the digest, which is computed before: {with_digest}; "
+        f"peak memory {memory}",
         highlight=False,
         soft_wrap=True,
     )

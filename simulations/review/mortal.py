@@ -80,7 +80,7 @@ SILO_POINTS: tuple[Point, ...] = (
     *_around("llamdex_fl.envelope.stream", "encrypt_chunk", 1, 2, 3),
     *_around("silo_client.uplink", "start_sealing"),
     *_around("llamdex_fl.envelope.sealed_file:Sealing", "finish"),
-    *_around("llamdex_fl.envelope.sealed_file:SealedFile", "persist"),
+    *_around(_OUTBOX, "persist"),
     *_around(_DELIVERY, "_call", 1, 2, 3),
     *_around("llamdex_fl.wire.convert", "header_request"),
     *_around("llamdex_fl.wire.convert", "chunk_request_bytes", 1, 2, 3),

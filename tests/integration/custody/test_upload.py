@@ -74,6 +74,40 @@ def test_a_lost_answer_to_the_commit(consortium: Consortium):
     assert receipt.receipt_id == record.receipt_id
 
 
+@pytest.mark.parametrize("committed", [False, True])
+def test_the_power_fails_at_the_silo(consortium: Consortium, committed: bool):  # noqa: FBT001 - a parameter of a test
+    """Of the sealed file only the head was on the disk; the other files are durable from the start."""
+    offer, silo, method = consortium.offer(), consortium.silos["a"], "remember" if committed else "persist"
+    outbox, release = Outbox(silo), consortium.release()
+    outbox.put(release, offer)
+    original = getattr(Outbox, method)
+
+    def fail(self: Outbox, *arguments: object) -> None:
+        original(self, *arguments)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Outbox, method, fail)
+        with pytest.raises(KeyboardInterrupt):
+            uplink.resume(silo, offer.challenge, deadline_s=20)
+    outbox.sealed_path(offer.challenge).write_bytes(b"")
+    left = outbox.sealed(offer.challenge)
+    assert left is not None
+    assert not left.whole
+    inspected = outbox.inspect(offer.challenge)
+    assert inspected is not None
+    assert inspected.sealed is None
+    receipt = uplink.resume(silo, offer.challenge, deadline_s=20)
+    with consortium.registry as registry:
+        (record,) = registry.releases(challenge=offer.challenge)
+    assert receipt is not None
+    assert receipt.receipt_id == record.receipt_id
+    assert receipt.artefact_digest == weights.digest(weights.encode(release.tensors))
+    # What was committed is not sent again; what was not has a new envelope.
+    assert (receipt.body.release_id == left.header.statement.digest().hex()) == committed
+    assert not list(silo.spool.glob(f"{offer.challenge}*"))
+
+
 def _die(*_: object) -> None:
     raise KeyboardInterrupt
 

@@ -5,7 +5,8 @@ import os
 import time
 from pathlib import Path
 
-from provider_server.spool import Seen, SeenFiles, file_digest
+from llamdex_fl import weights
+from provider_server.spool import Seen, SeenFiles
 
 KEPT = Seen("kept", finite=True)
 
@@ -26,7 +27,7 @@ def test_a_digest_is_used_once(tmp_path: Path):
     keep(seen, path)
     assert seen.of(path) == KEPT
     assert seen.of(path) == read(b"text")
-    assert file_digest(path) == read(b"text").digest
+    assert weights.file_digest(path) == read(b"text").digest
 
 
 def test_a_file_that_changed_is_read(tmp_path: Path):

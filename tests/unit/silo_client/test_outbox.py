@@ -1,5 +1,6 @@
 """What a silo keeps on disk: nothing half-written, nothing sent twice, keys only the owner reads."""
 
+import json
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llamdex_fl import weights
 from llamdex_fl.envelope import Answer, RefusedError, SigningKey, TreeHead
 from llamdex_fl.envelope.merkle import root_hash
 from llamdex_fl.errors import ChannelError, ConfigError, EnvelopeError
@@ -85,10 +87,12 @@ def test_counter_and_tree_head(config: SiloConfig):
     outbox, key = Outbox(config), SigningKey.generate()
     assert outbox.tree_head(key.public) is None
     head = TreeHead.make("prov", 0, root_hash([]), datetime(2026, 1, 31, tzinfo=UTC), key)
+    later = TreeHead.make("prov", 1, root_hash([bytes(32)]), datetime(2026, 2, 1, tzinfo=UTC), key)
     outbox.remember(head)
-    assert [outbox.next_counter() for _ in range(3)] == [1, 2, 3]
+    assert [outbox.next_counter(head) for _ in range(3)] == [1, 2, 3]
     assert Outbox(config).tree_head(key.public) == head
-    assert Outbox(config).next_counter() == 4
+    assert Outbox(config).next_counter(later) == 4
+    assert outbox.tree_head(key.public) == later
     with pytest.raises(ChannelError):
         outbox.tree_head(SigningKey.generate().public)
 
@@ -97,7 +101,24 @@ def test_counter_and_tree_head(config: SiloConfig):
 def test_damaged_state(text: str, config: SiloConfig):
     (config.home / "uplink.json").write_text(text)
     with pytest.raises(ChannelError):
-        Outbox(config).next_counter()
+        Outbox(config).tree_head(SigningKey.generate().public)
+
+
+def test_the_digest_of_what_was_spooled(config: SiloConfig):
+    outbox, challenge = Outbox(config), OFFER.challenge
+    outbox.put(RELEASE, OFFER)
+    assert outbox.digest(challenge) == weights.file_digest(outbox.plaintext(challenge))
+    outbox.require_intact(challenge)
+    good = outbox.plaintext(challenge).read_bytes()
+    outbox.plaintext(challenge).write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(EnvelopeError):
+        outbox.require_intact(challenge)
+    # As an earlier version wrote it.
+    order = config.spool / f"{challenge}.json"
+    document = json.loads(order.read_text())
+    del document["sha256"]
+    order.write_text(json.dumps(document))
+    assert outbox.digest(challenge) == weights.file_digest(outbox.plaintext(challenge))
 
 
 def test_damaged_order_and_envelope(config: SiloConfig):

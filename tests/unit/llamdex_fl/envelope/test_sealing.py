@@ -14,7 +14,6 @@ import pytest
 
 from llamdex_fl.envelope import (
     CHUNK_SIZE,
-    TAG_SIZE,
     Answer,
     Chunk,
     ChunkOpener,
@@ -26,19 +25,6 @@ from llamdex_fl.envelope import (
     verify_statement,
 )
 from llamdex_fl.errors import EnvelopeError
-
-
-class SlowSource(io.BytesIO):
-    """Gives a chunk each time it is allowed to."""
-
-    def __init__(self, text: bytes, go_on: threading.Semaphore) -> None:
-        """Read ``text``; each release of ``go_on`` lets one read through."""
-        super().__init__(text)
-        self._go_on = go_on
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self._go_on.acquire(timeout=30)
-        return super().read(size)
 
 
 def opener(sealed: SealedFile, world: SimpleNamespace, start: int = 0) -> ChunkOpener:
@@ -71,49 +57,38 @@ def test_resume_sends_the_same_bytes(sealed: SealedFile, world: SimpleNamespace,
     assert b"".join(opened.open(chunk) for chunk in sealed.chunks(2)) == plaintext[2 * CHUNK_SIZE :]
 
 
-def test_chunks_can_be_sent_while_those_after_them_are_sealed(world: SimpleNamespace, plaintext: bytes, tmp_path: Path):
-    go_on = threading.Semaphore(1)
-    source, path = SlowSource(plaintext, go_on), tmp_path / "a"
+def test_chunks_are_sealed_when_they_are_asked_for(world: SimpleNamespace, plaintext: bytes, tmp_path: Path):
+    source, path = io.BytesIO(plaintext), tmp_path / "a"
     sealing = start_sealing(source, path, world.order, signer=world.silo, recipient=world.recipient.public)
     chunks = sealing.chunks()
-    go_on.release()
     first = next(chunks)
+    (part,) = tmp_path.iterdir()
+    # What was given is written, so that a resume has it.
+    assert part.read_bytes().endswith(first.ciphertext)
     assert not path.exists()
-    go_on.release(3)
     sealed = sealing.finish()
     assert (sealed.header, sealed.statement) == (sealing.header, sealing.statement)
-    # Whoever sends may be slower than the sealing, and read on afterwards.
-    assert [first, *chunks] == list(sealed.chunks(0))
-    assert list(path.parent.iterdir()) == [path]
+    assert sealed == SealedFile.open(path)
+    assert next(sealed.chunks(0)) == first
+    # gRPC may ask once more after the call has ended.
+    assert list(chunks) == []
+    assert list(tmp_path.iterdir()) == [path]
+    assert source.closed
 
 
-def test_a_chunk_is_given_when_it_is_written_and_not_before(world: SimpleNamespace, plaintext: bytes, tmp_path: Path):
-    go_on = threading.Semaphore(2)
+def test_a_sender_and_finish_share_the_chunks(world: SimpleNamespace, tmp_path: Path):
+    text = os.urandom(40 * CHUNK_SIZE + 5)
     sealing = start_sealing(
-        SlowSource(plaintext, go_on), tmp_path / "a", world.order, signer=world.silo, recipient=world.recipient.public
+        io.BytesIO(text), tmp_path / "a", world.order, signer=world.silo, recipient=world.recipient.public
     )
     got: list[Chunk] = []
-    sender = threading.Thread(target=lambda: got.extend(sealing.chunks(1)))
+    sender = threading.Thread(target=lambda: got.extend(sealing.chunks()))
     sender.start()
-    sender.join(0.3)
-    assert not got
-    go_on.release(2)
     sealed = sealing.finish()
     sender.join(30)
-    assert got == list(sealed.chunks(1))
-    assert [chunk.index for chunk in got] == [1, 2]
-
-
-def test_what_is_written_goes_to_the_disk_on_the_way(
-    world: SimpleNamespace, plaintext: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    started: list[tuple[int, int, int]] = []
-    monkeypatch.setattr("llamdex_fl.envelope.sealed_file._WRITEBACK_CHUNKS", 2)
-    monkeypatch.setattr("os.posix_fadvise", lambda _file, *what: started.append(what))
-    sealed = seal(
-        io.BytesIO(plaintext), tmp_path / "a", world.order, signer=world.silo, recipient=world.recipient.public
-    )
-    assert started == [(sealed.offset, 2 * (CHUNK_SIZE + TAG_SIZE), os.POSIX_FADV_DONTNEED)]
+    opened = opener(sealed, world)
+    assert b"".join(opened.open(chunk) for chunk in sealed.chunks(0)) == text
+    assert got == list(sealed.chunks(0))[: len(got)]
 
 
 def test_sealing_that_fails_leaves_nothing(world: SimpleNamespace, tmp_path: Path):
@@ -237,13 +212,14 @@ def test_no_secret_in_a_repr(world: SimpleNamespace):
     assert repr(world.recipient) == f"RecipientKey({world.recipient.public.keyid})"
 
 
-def test_a_spool_file_is_persisted_with_its_name(sealed: SealedFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    synced: list[int] = []
-    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
-    sealed.persist()
-    assert synced == [sealed.path.stat().st_ino, sealed.path.parent.stat().st_ino]
-    with pytest.raises(FileNotFoundError):
-        replace(sealed, path=tmp_path / "missing").persist()
+def test_the_head_alone(sealed: SealedFile, tmp_path: Path):
+    path = tmp_path / "head"
+    path.write_bytes(sealed.head())
+    head = SealedFile.open(path, whole=False)
+    assert (head.header, head.statement, head.whole) == (sealed.header, sealed.statement, False)
+    for wrong, whole in ((path, True), (sealed.path, False)):
+        with pytest.raises(EnvelopeError):
+            SealedFile.open(wrong, whole=whole)
 
 
 def test_a_session_ends_at_its_second(world: SimpleNamespace, tmp_path: Path):
