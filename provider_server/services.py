@@ -113,9 +113,9 @@ class UploadService(pb2_grpc.UploadServiceServicer):
     async def _displace(self, upload_id: str, silo: str) -> None:
         """End the older stream of an upload; its sender's connection is gone, or it would not come again."""
         older = self._streams.get(upload_id)
+        # Refuses with NOT_FOUND whoever does not own the upload, before anything else is said and anything is ended.
+        await asyncio.to_thread(self._desk.progress, silo, upload_id)
         if older is not None:
-            # Refuses with NOT_FOUND, before anything is ended, whoever does not own the upload.
-            await asyncio.to_thread(self._desk.progress, silo, upload_id)
             older.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await older
