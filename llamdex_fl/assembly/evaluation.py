@@ -1,5 +1,6 @@
 """Measures an assembly on questions whose records and outcomes are known: what was read, said, and how fast."""
 
+import operator
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ import numpy as np
 from llamdex_fl.assembly.asked import AskedQuestion
 from llamdex_fl.assembly.assembled import Answer, AssembledLlamdex
 from llamdex_fl.assembly.base_alone import answer_alone, evaluate_base
+from llamdex_fl.connectors.texts import same_text
 from llamdex_fl.errors import InputError
 from llamdex_fl.experts import one_against_rest
 from llamdex_fl.schema import Value
@@ -96,7 +98,7 @@ def _check(assembly: AssembledLlamdex, questions: Sequence[AskedQuestion]) -> No
         try:
             assembly.check(asked.question)
             if asked.schema in assembly.schemas:
-                assembly.check_readable(asked.question)
+                assembly.check_readable(asked.question, asked.schema)
         except InputError as error:
             raise InputError(
                 f"Question {asked.identity}: {error.problem}",
@@ -125,7 +127,7 @@ def _report(
     unserved = [False for asked in others if asked.schema is not None]
     return {
         "questions": len(questions),
-        "reader": _reader_report(domain, rows),
+        "reader": _reader_report(assembly, domain, rows),
         "answer_accuracy": _mean([row.said == row.label for row in rows]),
         "expert_accuracy_true_features": _mean([row.expert_true == row.label for row in rows]),
         "expert_accuracy_read_features": _mean([row.expert_read == row.label for row in rows]),
@@ -202,12 +204,17 @@ def _auc(
     return _mean(values)
 
 
-def _reader_report(domain: Sequence[AskedQuestion], rows: Sequence[_Row]) -> dict[str, Any]:
-    """Exact match over (question, feature) pairs, each question read for its own schema; absent is a value."""
+def _reader_report(assembly: AssembledLlamdex, domain: Sequence[AskedQuestion], rows: Sequence[_Row]) -> dict[str, Any]:
+    """Exact match over (question, feature) pairs, each question read for its own schema; absent is a value.
+
+    Of a text, blanks and quotation marks around it do not count.
+    """
     hits: dict[str, dict[str, list[bool]]] = {}
     for asked, row in zip(domain, rows, strict=True):
         for feature, value in asked.features.items():
-            hits.setdefault(row.schema, {}).setdefault(feature, []).append(row.facts[feature] == value)
+            read = row.facts[feature]
+            same = same_text if assembly.schema(row.schema).is_text else operator.eq
+            hits.setdefault(row.schema, {}).setdefault(feature, []).append(same(read, value))
     every = [hit for features in hits.values() for values in features.values() for hit in values]
     several = len(hits) > 1
     return {
