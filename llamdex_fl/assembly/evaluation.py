@@ -1,6 +1,5 @@
 """Measures an assembly on questions whose records and outcomes are known: what was read, said, and how fast."""
 
-import operator
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -127,7 +126,7 @@ def _report(
     unserved = [False for asked in others if asked.schema is not None]
     return {
         "questions": len(questions),
-        "reader": _reader_report(assembly, domain, rows),
+        "reader": _reader_report(domain, rows),
         "answer_accuracy": _mean([row.said == row.label for row in rows]),
         "expert_accuracy_true_features": _mean([row.expert_true == row.label for row in rows]),
         "expert_accuracy_read_features": _mean([row.expert_read == row.label for row in rows]),
@@ -204,7 +203,7 @@ def _auc(
     return _mean(values)
 
 
-def _reader_report(assembly: AssembledLlamdex, domain: Sequence[AskedQuestion], rows: Sequence[_Row]) -> dict[str, Any]:
+def _reader_report(domain: Sequence[AskedQuestion], rows: Sequence[_Row]) -> dict[str, Any]:
     """Exact match over (question, feature) pairs, each question read for its own schema; absent is a value.
 
     Of a text, blanks and quotation marks around it do not count.
@@ -213,8 +212,8 @@ def _reader_report(assembly: AssembledLlamdex, domain: Sequence[AskedQuestion], 
     for asked, row in zip(domain, rows, strict=True):
         for feature, value in asked.features.items():
             read = row.facts[feature]
-            same = same_text if assembly.schema(row.schema).is_text else operator.eq
-            hits.setdefault(row.schema, {}).setdefault(feature, []).append(same(read, value))
+            same = read == value or same_text(read, value)
+            hits.setdefault(row.schema, {}).setdefault(feature, []).append(same)
     every = [hit for features in hits.values() for values in features.values() for hit in values]
     several = len(hits) > 1
     return {
