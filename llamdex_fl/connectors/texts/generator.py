@@ -145,10 +145,12 @@ class TextQuestionGenerator:
 
     def _filled(self, text: str, register: TextRegister, rng: random.Random) -> str:
         they_sg = rng.choice(["he", "she"])
+        they = rng.choice([they_sg, "they"])
         values = {
             "kind": rng.choice(register.kinds),
             "author": rng.choice(register.authors),
-            "they": rng.choice([they_sg, "they"]),
+            "they": they,
+            "them": {"he": "him", "she": "her"}.get(they, "them"),
             "they_sg": they_sg,
             "n": str(rng.randint(2, 90)),
         }
@@ -177,9 +179,11 @@ class TextQuestionGenerator:
 
     def _chatted(self, body: str, said: _Said, rng: random.Random) -> str:
         chatter = self._wording.chatter
+        # Words right before a text that nothing opens would be taken for its own, by a person too.
+        plain = body.startswith(_HERE)
         if chatter["opener"] and rng.random() < 0.35:  # noqa: PLR2004
-            body = said(chatter["opener"]) + rng.choice([" ", " ", "\n"]) + body
-        if chatter["aside"] and rng.random() < 0.15:  # noqa: PLR2004
+            body = said(chatter["opener"]) + ("\n\n" if plain else rng.choice([" ", " ", "\n"])) + body
+        elif chatter["aside"] and not plain and rng.random() < 0.2:  # noqa: PLR2004
             body = said(chatter["aside"]) + rng.choice([" ", "\n"]) + body
         if chatter["closer"] and rng.random() < 0.2:  # noqa: PLR2004
             # Behind a text that nothing closes, only a line of its own is no part of it.

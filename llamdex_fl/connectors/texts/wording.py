@@ -18,7 +18,7 @@ __all__ = ["ASK_SLOTS", "SLOT", "TextRegister", "TextWording", "load_text_wordin
 
 SLOT = re.compile(r"\{(\w*)\}")
 #: What may stand in a question: the kind of text, its author, a pronoun, a number.
-ASK_SLOTS = frozenset({"kind", "author", "they", "they_sg", "n"})
+ASK_SLOTS = frozenset({"kind", "author", "they", "them", "they_sg", "n"})
 _TEXT_SLOT = "text"
 _ASK = ("sentence", "lead", "around", "short", "key")
 _CHATTER = ("opener", "aside", "closer")
