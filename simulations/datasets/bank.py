@@ -10,7 +10,7 @@ import gzip
 import io
 
 from llamdex_fl.schema import Schema, Value, load_library_schema
-from simulations.datasets.packaged import PackagedFile
+from silo_client.packaged_files import PackagedFile
 from simulations.datasets.records import LabelledRecord
 
 __all__ = ["BANK_FILE", "load_bank"]

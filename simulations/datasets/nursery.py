@@ -5,7 +5,7 @@ UCI gives them under CC BY 4.0). The two applications of the class ``recommend``
 are too few to learn from or to test on.
 """
 
-from simulations.datasets.packaged import PackagedFile
+from silo_client.packaged_files import PackagedFile
 from simulations.datasets.records import LabelledRecord
 
 __all__ = ["NURSERY_FILE", "load_nursery"]

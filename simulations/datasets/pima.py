@@ -6,7 +6,7 @@ measured: it is absent here.
 """
 
 from llamdex_fl.schema import Value, load_library_schema
-from simulations.datasets.packaged import PackagedFile
+from silo_client.packaged_files import PackagedFile
 from simulations.datasets.records import LabelledRecord
 
 __all__ = ["PIMA_FILE", "load_pima"]

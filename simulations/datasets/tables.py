@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from silo_client.packaged_files import PackagedFile, fetch
 from simulations.datasets.bank import BANK_FILE, load_bank
 from simulations.datasets.heart import load_heart
 from simulations.datasets.nursery import NURSERY_FILE, load_nursery
-from simulations.datasets.packaged import PackagedFile, fetch
 from simulations.datasets.pima import PIMA_FILE, load_pima
 from simulations.datasets.records import LabelledRecord
 from simulations.datasets.titanic import TITANIC_FILE, load_titanic

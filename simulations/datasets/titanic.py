@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulations.datasets.packaged import PackagedFile
+from silo_client.packaged_files import PackagedFile
 from simulations.datasets.records import LabelledRecord
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ The qualities that occur, 3 to 9, are the classes.
 
 import csv
 
-from simulations.datasets.packaged import PackagedFile
+from silo_client.packaged_files import PackagedFile
 from simulations.datasets.records import LabelledRecord
 
 __all__ = ["WINE_FILES", "load_wine"]
