@@ -23,7 +23,7 @@ from provider_server.fitting import fit_connectors, fit_injector, open_assembly
 from provider_server.registry import Registry
 from provider_server.rounds import RoundSpec
 from silo_client.policy import DEFAULT_PURPOSE
-from simulations.datasets import Split, load_sentiment, split
+from simulations.datasets import Split, sentiment_silos, split
 from simulations.demo.background import ReaderInBackground
 from simulations.demo.consortium import Domain, claimed, found
 from simulations.evaluation import held_out_questions
@@ -74,7 +74,7 @@ def run_text_demo(settings: TextDemoSettings, on_progress: Progress) -> dict[str
             lifetime_epsilon=settings.epsilon,
             record_bound=_RECORD_BOUND,
         )
-        splits = {silo: split(own, settings.seed) for silo, own in load_sentiment().items()}
+        splits = {silo: split(own, settings.seed) for silo, own in sentiment_silos().items()}
         domain = Domain(load_library_schema(_SCHEMA), splits, terms)
         founded = found(settings.out, (domain,))
         config = load_provider_config(founded.provider_home)
