@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llamdex_fl.base_llm.base import load_base_llm
-from llamdex_fl.connectors.texts import TextQuestionGenerator, TextReaderRecipe, training_text_wording
+from llamdex_fl.connectors.texts import TextQuestionGenerator, training_text_wording
 from llamdex_fl.experts import MINILM_LORA, TextExpert
 from llamdex_fl.privacy import SampledGaussian
 from llamdex_fl.release import Offer
@@ -66,9 +66,8 @@ def founded(tmp_path_factory: pytest.TempPathFactory) -> Founded:
     ) as consortium:
         report = consortium.run_round("texts-1", RoundSpec(offer=offer, silos=SILOS, answer_timeout_s=300))
     assert {own.silo: own.outcome for own in report.silos} == dict.fromkeys(SILOS, Answer.DONE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(base / "cache"))
-        fit_connectors(config, llm, reader_recipe=TextReaderRecipe(steps=250))
+    # From the user's cache where a demo has trained them: minutes otherwise.
+    fit_connectors(config, llm)
     return founded
 
 
