@@ -33,7 +33,7 @@ __all__ = ["TextDemoSettings", "report_line", "run_text_demo"]
 
 _SCHEMA = "sentiment"
 _RECORD_BOUND = 20_000
-_ROUND_TIMEOUT_S = 540.0
+_ROUND_TIMEOUT_S = 900.0
 _BATCH = 256
 
 #: Told (stage, done, in all); in all 0 while it is not known.
