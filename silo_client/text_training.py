@@ -44,7 +44,9 @@ class TextRecipe:
         sampling_rate: each record's chance to be in a batch, independently in every step.
         steps: DP-SGD steps.
         max_grad_norm: bound on the length of one record's gradient over all weights.
-        learning_rate: of plain SGD on the mean gradient, for the softmax.
+        loudness: the softmax's weights travel so far that the noise moves a logit by about this much (the learning
+            rate follows from it, the noise and the noisy number of records; of plain SGD on the mean gradient).
+        most_rate: the softmax's learning rate is not above this.
         lora_share: the low-rank parameters' learning rate, as a share of that.
         l2_records: strength of the L2 penalty, divided by the noisy number of records.
         constant: value of the constant number through which the softmax learns its bias.
@@ -55,11 +57,17 @@ class TextRecipe:
     sampling_rate: float = 0.25
     steps: int = 60
     max_grad_norm: float = 0.5
-    learning_rate: float = 32.0
+    loudness: float = 1.0
+    most_rate: float = 100.0
     lora_share: float = 0.1
     l2_records: float = 0.0
     constant: float = 0.5
     least_records: float = 20.0
+
+    def learning_rate(self, records: float, mechanism: SampledGaussian) -> float:
+        """Of the softmax's weights, for a noisy number of records."""
+        noise = mechanism.noise_multiplier * mechanism.max_grad_norm / (mechanism.sampling_rate * records)
+        return min(self.most_rate, self.loudness / (noise * math.sqrt(mechanism.steps)))
 
 
 class TextModel(Module):
@@ -152,9 +160,10 @@ def learn_texts(  # noqa: PLR0913 - the inputs of one algorithm, all of them nee
     head, low_rank = [model.head.weight], [p for p in model.layer.parameters() if p.requires_grad]
     # The loss is a sum, so a record's gradient does not depend on who else is in the batch.
     sampled = GradSampleModule(model, loss_reduction="sum")
+    rate = recipe.learning_rate(records, mechanism)
     groups = [
-        {"params": head, "lr": recipe.learning_rate, "weight_decay": recipe.l2_records / records},
-        {"params": low_rank, "lr": recipe.learning_rate * recipe.lora_share},
+        {"params": head, "lr": rate, "weight_decay": recipe.l2_records / records},
+        {"params": low_rank, "lr": rate * recipe.lora_share},
     ]
     optimizer = SecureDPOptimizer(
         torch.optim.SGD(groups),

@@ -14,6 +14,7 @@ from llamdex_fl.experts.text_architecture import TEXT_ARCHITECTURES
 from llamdex_fl.schema import Schema, Value
 
 if TYPE_CHECKING:
+    from llamdex_fl.experts.text_base import ReadText
     from llamdex_fl.experts.text_layers import TextLayer
 
 __all__ = ["TextExpert", "texts_of"]
@@ -42,19 +43,37 @@ class TextExpert(Expert):
             RecordError: a record does not fit the schema.
             ArtefactError: the base is not installed.
         """
+        from llamdex_fl.experts.text_base import load_text_base  # noqa: PLC0415 - imports torch
+
         texts = texts_of(self.schema, records)
         logits_nC = np.tile(np.log(self.prior), (len(texts), 1))
         present = [row for row, text in enumerate(texts) if text is not None]
         if present:
-            features_nH = self._features([text for text in texts if text is not None])
-            logits_nC[present] = features_nH @ self.tensors["head.weight"].T + self.tensors["head.bias"]
+            read = load_text_base(self.architecture).recent([text for text in texts if text is not None])
+            logits_nC[present] = self.log_odds_of_read(read)
+        centred: NDArray[np.float64] = logits_nC - logits_nC.mean(axis=1, keepdims=True)
+        return centred
+
+    def log_odds_of_read(self, read: "Sequence[ReadText]") -> NDArray[np.float64]:
+        """``log_odds`` of texts that went through the frozen layers already, [n, C]."""
+        import torch  # noqa: PLC0415 - whoever only checks tensors need not wait for it
+
+        from llamdex_fl.experts.text_base import padded  # noqa: PLC0415
+
+        order = sorted(range(len(read)), key=lambda place: len(read[place].memory_TM))
+        features_nH = np.zeros((len(read), self.tensors["head.weight"].shape[1]))
+        for start in range(0, len(order), _BATCH):
+            places = order[start : start + _BATCH]
+            with torch.inference_mode():
+                features_nH[places] = self._layer(*padded([read[place] for place in places])).double().numpy()
+        logits_nC = features_nH @ self.tensors["head.weight"].T + self.tensors["head.bias"]
         centred: NDArray[np.float64] = logits_nC - logits_nC.mean(axis=1, keepdims=True)
         return centred
 
     @cached_property
     def _layer(self) -> "TextLayer":
         """The fine-tuned layer, its low-rank parameters added into its weights."""
-        import torch  # noqa: PLC0415 - whoever only checks tensors need not wait for it
+        import torch  # noqa: PLC0415 - see above
 
         from llamdex_fl.experts.text_base import load_text_base  # noqa: PLC0415
 
@@ -66,20 +85,6 @@ class TextExpert(Expert):
             with torch.no_grad():
                 weight += torch.from_numpy(shape.alpha / shape.rank * b @ a).to(weight.dtype)
         return layer
-
-    def _features(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        import torch  # noqa: PLC0415 - see above
-
-        from llamdex_fl.experts.text_base import load_text_base, padded  # noqa: PLC0415
-
-        read = load_text_base(self.architecture).recent(texts)
-        order = sorted(range(len(read)), key=lambda place: len(read[place].memory_TM))
-        features_nH = np.zeros((len(texts), self.tensors["head.weight"].shape[1]))
-        for start in range(0, len(order), _BATCH):
-            places = order[start : start + _BATCH]
-            with torch.inference_mode():
-                features_nH[places] = self._layer(*padded([read[place] for place in places])).double().numpy()
-        return features_nH
 
 
 def texts_of(schema: Schema, records: Sequence[Mapping[str, Value]]) -> list[str | None]:

@@ -129,7 +129,7 @@ class CausalLayer(TextLayer):
         return self.evened(out_BH)
 
     def evened(self, query_BH: Tensor) -> Tensor:
-        """Of length sqrt H, [B, H]: later tokens have longer states, and the model itself reads their direction only."""
+        """Of length sqrt H, [B, H]: later tokens have longer states; the model itself reads their direction only."""
         return rms_norm(query_BH, query_BH.shape[-1:])
 
     def _norm(self, norm: Any, states: Tensor) -> Tensor:  # noqa: ANN401 - an RMSNorm
@@ -147,7 +147,8 @@ class CausalLayer(TextLayer):
 
 def _direction(states_BH: Tensor) -> Tensor:
     """Scaled to length sqrt 1/2, so that two of them have length 1."""
-    return states_BH * (math.sqrt(0.5) / states_BH.norm(dim=1, keepdim=True).clamp_min(1e-6))
+    scaled_BH: Tensor = states_BH * (math.sqrt(0.5) / states_BH.norm(dim=1, keepdim=True).clamp_min(1e-6))
+    return scaled_BH
 
 
 def _attend(query_BH: Tensor, key_BTK: Tensor, value_BTK: Tensor, mask_BT: Tensor, heads: tuple[int, int]) -> Tensor:

@@ -149,15 +149,30 @@ def test_pefts_layer_and_the_provider_agree() -> None:
     np.testing.assert_allclose(expert.log_odds(data.records), logits - logits.mean(1, keepdims=True), atol=1e-4)
 
 
+def rate(norm: float) -> float:
+    """The softmax's learning rate in one step of ``learn``."""
+    mechanism = SampledGaussian(sampling_rate=1.0, noise_multiplier=4.0, steps=1, max_grad_norm=norm)
+    return QUICK.learning_rate(80.0, mechanism)
+
+
+def test_the_learning_rate_follows_public_numbers() -> None:
+    loud = SampledGaussian(sampling_rate=0.5, noise_multiplier=8.0, steps=100, max_grad_norm=0.5)
+    few, many = (QUICK.learning_rate(records, loud) for records in (100.0, 1000.0))
+    assert many == pytest.approx(10.0 * few)
+    # One weight's noise after all steps: each adds rate * noise / (share * records) of deviation.
+    assert few * 8.0 * 0.5 / (0.5 * 100.0) * 100**0.5 == pytest.approx(QUICK.loudness)
+    assert QUICK.learning_rate(1e12, loud) == QUICK.most_rate
+
+
 def test_one_record_moves_one_step_by_the_clip_norm_at_most() -> None:
     data = letters(9)
     less = replace(data, records=data.records[1:], labels=data.labels[1:])
     with_it, without = learn(data, Silent(), norm=0.01), learn(less, Silent(), norm=0.01)
     # At the first step B is 0, so only the softmax and B move: the length is that of the step, undone.
-    moved = np.concatenate([(with_it["head.weight"] - without["head.weight"]).ravel() / QUICK.learning_rate])
-    bias = (with_it["head.bias"] - without["head.bias"]) / QUICK.constant / QUICK.learning_rate
+    moved = np.concatenate([(with_it["head.weight"] - without["head.weight"]).ravel() / rate(0.01)])
+    bias = (with_it["head.bias"] - without["head.bias"]) / QUICK.constant / rate(0.01)
     low_rank = [
-        (with_it[name] - without[name]).ravel() / (QUICK.learning_rate * QUICK.lora_share)
+        (with_it[name] - without[name]).ravel() / (rate(0.01) * QUICK.lora_share)
         for name in with_it
         if name.startswith("lora.")
     ]
@@ -175,7 +190,7 @@ def test_noise_is_as_large_as_accounted_and_on_every_weight() -> None:
         begun = start[parts[2]] if name.endswith(".a") else 0.0
         scale = {"head.weight": 1.0, "head.bias": QUICK.constant}.get(name, QUICK.lora_share)
         begun = np.log(0.5) if name == "head.bias" else begun
-        steps[name] = ((array - begun) / (QUICK.learning_rate * scale)).ravel() * 80.0
+        steps[name] = ((array - begun) / (rate(0.5) * scale)).ravel() * 80.0
     for name, moved in steps.items():
         assert abs(moved.std() / (4.0 * 0.5) - 1.0) < (0.1 if moved.size > 500 else 0.9), name
     everything = np.concatenate(list(steps.values()))
