@@ -20,9 +20,17 @@ from llamdex_fl.base_llm.packaged import packaged_encoder
 from llamdex_fl.connectors.injector import Injector, InjectorRecipe, train_injector
 from llamdex_fl.connectors.questions import Wording, load_wording, ordinary_questions, training_wording
 from llamdex_fl.connectors.reader import Reader, ReaderRecipe, train_reader
+from llamdex_fl.connectors.texts import (
+    TextReaderRecipe,
+    TextWording,
+    load_reader,
+    load_text_wording,
+    train_text_reader,
+    training_text_wording,
+)
 from llamdex_fl.errors import ConfigError, InputError
 from llamdex_fl.experts import Expert
-from llamdex_fl.schema import Schema, load_schema
+from llamdex_fl.schema import Schema, load_library_schema, load_schema
 from provider_server.config import ProviderConfig
 from provider_server.registry import Registry
 from provider_server.speaking import speaking_releases
@@ -37,6 +45,8 @@ __all__ = [
     "provider_schemas",
 ]
 
+#: What the injector practises on where the provider serves no table: it is the same for every schema.
+_PRACTICE = ("heart", "titanic")
 #: Told (what is trained, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
 
@@ -70,7 +80,7 @@ def fit_connectors(  # noqa: PLR0913 - the last four are for tests and displays
     config: ProviderConfig,
     base: BaseLLM,
     *,
-    reader_recipe: ReaderRecipe | None = None,
+    reader_recipe: ReaderRecipe | TextReaderRecipe | None = None,
     injector_recipe: InjectorRecipe | None = None,
     fresh: bool = False,
     on_progress: Progress | None = None,
@@ -80,7 +90,7 @@ def fit_connectors(  # noqa: PLR0913 - the last four are for tests and displays
     Args:
         config: the provider.
         base: the frozen LLM.
-        reader_recipe: how the reader is trained.
+        reader_recipe: how the reader is trained; with schemas of texts a recipe for tables stands for its part.
         injector_recipe: how the injector is trained.
         fresh: train even if the cache has them.
         on_progress: told about each step.
@@ -99,7 +109,7 @@ def fit_connectors(  # noqa: PLR0913 - the last four are for tests and displays
 def fit_reader(
     config: ProviderConfig,
     *,
-    recipe: ReaderRecipe | None = None,
+    recipe: ReaderRecipe | TextReaderRecipe | None = None,
     fresh: bool = False,
     on_progress: Progress | None = None,
 ) -> tuple[Path, bool]:
@@ -108,16 +118,25 @@ def fit_reader(
     Returns:
         The reader's folder in the cache, and whether it was trained.
     """
-    recipe = recipe or ReaderRecipe()
-    wordings = _wordings(config)
+    wordings, text_wordings = _wordings(config), _text_wordings(config)
     with (packaged_encoder() / "model.safetensors").open("rb") as stream:
         encoder = hashlib.file_digest(stream, "sha256").hexdigest()
+    told = _told(on_progress, "reader")
+    if text_wordings:
+        both = recipe if isinstance(recipe, TextReaderRecipe) else TextReaderRecipe(tabular=recipe or ReaderRecipe())
 
-    def train() -> Reader:
-        told = _told(on_progress, "reader")
-        return train_reader(packaged_encoder(), wordings, ordinary_questions(), recipe=recipe, on_step=told)
+        def train() -> Reader:
+            return train_text_reader(
+                packaged_encoder(), wordings, text_wordings, ordinary_questions(), recipe=both, on_step=told
+            )
 
-    return _cached("reader", _key(wordings, encoder, repr(recipe)), train, fresh=fresh)
+        return _cached("reader", _key(wordings, encoder, repr(both), texts=text_wordings), train, fresh=fresh)
+    plain = recipe.tabular if isinstance(recipe, TextReaderRecipe) else recipe or ReaderRecipe()
+
+    def train_plain() -> Reader:
+        return train_reader(packaged_encoder(), wordings, ordinary_questions(), recipe=plain, on_step=told)
+
+    return _cached("reader", _key(wordings, encoder, repr(plain)), train_plain, fresh=fresh)
 
 
 def fit_injector(
@@ -130,11 +149,14 @@ def fit_injector(
 ) -> tuple[Path, bool]:
     """Train the injector for a base LLM into the cache, if it is not there.
 
+    It knows no schema: it practises on the provider's tables, or on the project's own where there is none, and
+    speaks for text experts as it is.
+
     Returns:
         The injector's folder in the cache, and whether it was trained.
     """
     recipe = recipe or InjectorRecipe()
-    wordings = _wordings(config)
+    wordings = _wordings(config) or [training_wording(load_library_schema(name)) for name in _PRACTICE]
 
     def train() -> Injector:
         return train_injector(base, wordings, recipe=recipe, on_step=_told(on_progress, "injector"))
@@ -250,7 +272,7 @@ def open_connectors(config: ProviderConfig, base: BaseLLM | None = None) -> Asse
 
 def _parts(config: ProviderConfig, base: BaseLLM | None) -> tuple[BaseLLM, Reader, Injector]:
     # First what takes a moment to find missing, then the LLM, which takes seconds to load.
-    reader = Reader.load(config.connectors)
+    reader = load_reader(config.connectors)
     base = base or load_base_llm(config.base_llm)
     return base, reader, Injector.load(config.connectors, base_digest=base.digest)
 
@@ -295,17 +317,30 @@ def _wording(config: ProviderConfig, schema: Schema) -> Wording:
 
 
 def _wordings(config: ProviderConfig) -> list[Wording]:
-    return [_wording(config, schema) for schema in provider_schemas(config)]
+    return [_wording(config, schema) for schema in provider_schemas(config) if not schema.is_text]
 
 
-def _key(wordings: Sequence[Wording], *others: str) -> str:
-    """Names everything that a connector is made of, the code that makes it included."""
+def _text_wordings(config: ProviderConfig) -> list[TextWording]:
+    wordings = []
+    for schema in (schema for schema in provider_schemas(config) if schema.is_text):
+        own = config.wordings / schema.name
+        wordings.append(load_text_wording(schema, own) if own.is_dir() else training_text_wording(schema))
+    return wordings
+
+
+def _key(wordings: Sequence[Wording], *others: str, texts: Sequence[TextWording] = ()) -> str:
+    """Names everything that a connector is made of, the code that makes it included.
+
+    What reads texts counts only where texts are read.
+    """
     digest = hashlib.sha256()
-    for text in (*others, *map(_wording_key, wordings)):
+    for text in (*others, *map(_wording_key, wordings), *(repr((own.schema.digest(), own)) for own in texts)):
         digest.update(text.encode() + b"\0")
     code = Path(str(files("llamdex_fl.connectors")))
     for path in sorted(path for path in code.rglob("*") if path.suffix in {".py", ".toml", ".txt"}):
-        digest.update(path.relative_to(code).as_posix().encode() + b"\0" + path.read_bytes())
+        name = path.relative_to(code)
+        if texts or name.parts[0] != "texts":
+            digest.update(name.as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

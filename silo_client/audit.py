@@ -7,26 +7,34 @@ bound for one attacker, never that a training is private: docs/audit.md.
 Another kind of expert is audited by another ``AuditedTrainer``; everything here but that interface is blind to it.
 """
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llamdex_fl.errors import AuditError, InputError
-from llamdex_fl.privacy import Guarantee
+from llamdex_fl.privacy import Guarantee, Ledger
 from llamdex_fl.privacy.auditing import (
     advantage_lower_bound,
     certified_advantage,
     epsilon_lower_bound,
     epsilon_of_advantage,
 )
-from llamdex_fl.release import Release
+from llamdex_fl.release import Offer, Release
+from llamdex_fl.schema import Schema
 from silo_client.noise import NoiseSource, SecureNoise
+from silo_client.policy import DEFAULT_PURPOSE, Authorisation, Policy, authorise
 
-__all__ = ["AuditReport", "AuditedTrainer", "audit"]
+__all__ = ["AuditReport", "AuditedTrainer", "audit", "authorise_audit", "throwaway_ledger"]
+
+_NOBODY = "audit"
 
 #: Told after each training: trainings done, trainings in all.
 Progress = Callable[[int, int], None]
@@ -142,6 +150,50 @@ class AuditReport:
             next_step="send nothing, and audit once more: a correct trainer is accused in one audit of "
             f"{1.0 / (1.0 - self.confidence):.0f}. If it happens again, report it: the fault is ours",
         )
+
+
+def authorise_audit(schema: Schema, architecture: str, *, epsilon: float, delta: float, records: int) -> Authorisation:
+    """What lets an audited training start: an offer and a policy that exist for the audit alone.
+
+    Raises:
+        InputError: epsilon or delta is out of range.
+    """
+    if not (0.0 < epsilon < math.inf and 0.0 < delta < 1.0):
+        raise InputError(
+            "This guarantee cannot be audited.",
+            expected="an epsilon above 0, and a delta above 0 and below 1",
+            got=f"{epsilon:g} and {delta:g}",
+            next_step="give what an offer would name",
+        )
+    offer = Offer(
+        provider=_NOBODY,
+        purpose=DEFAULT_PURPOSE,
+        schema_digest=schema.digest(),
+        architecture=architecture,
+        base_model_digest="0" * 64,
+        epsilon=epsilon,
+        delta=delta,
+        challenge="0" * 64,
+    )
+    policy = Policy(
+        data_set="canaries",
+        schemas=(offer.schema_digest,),
+        providers=(offer.provider,),
+        purposes=(offer.purpose,),
+        architectures=(offer.architecture,),
+        record_bound=max(1, records),
+        release_epsilon=epsilon,
+        lifetime_epsilon=epsilon,
+        delta=delta,
+    )
+    return authorise(offer, policy, schema)
+
+
+@contextmanager
+def throwaway_ledger() -> Iterator[Ledger]:
+    """A ledger for one audited training; nobody's budget is touched."""
+    with TemporaryDirectory(prefix="llamdex-audit-") as folder:
+        yield Ledger(Path(folder) / "ledger.sqlite")
 
 
 def audit(  # noqa: PLR0913 - the last two are for tests and displays

@@ -161,7 +161,7 @@ class _Columns:
     def _value(self, row: int, feature: Feature, text: str) -> Value:
         if not text:
             return None
-        if feature.is_category:
+        if feature.is_category or feature.is_text:
             value: Value = text
         elif not _NUMBER.fullmatch(text):
             raise self._bad_cell(row, feature.name, feature.expected())

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import tomli_w
 
 from llamdex_fl.errors import ConfigError, PolicyError
-from llamdex_fl.experts import ARCHITECTURES
+from llamdex_fl.experts import architectures_for
 from llamdex_fl.privacy import DataSetId, Ledger
 from llamdex_fl.schema import Schema, load_schema
 from silo_client.config import SiloConfig, load_silo_config
@@ -101,7 +101,7 @@ def init_silo(  # noqa: PLR0913 - one value a key of the files that it writes
         "schemas": [schema.digest()],
         "providers": [provider],
         "purposes": list(purposes),
-        "architectures": list(ARCHITECTURES),
+        "architectures": list(architectures_for(schema)),
         "privacy": {
             "record_bound": record_bound,
             "release_epsilon": epsilon,

@@ -2,7 +2,8 @@
 
 Order, and no step before the one above it: the recipe's mechanisms are fixed and calibrated from public numbers
 alone; the ledger's entry is on the disk; the noisy class counts; DP-SGD; the entry is finished; the release. Two
-mechanisms read the records, ``_noisy_counts`` and ``_dp_sgd``, and all that leaves is computed from their output.
+mechanisms read the records, ``noisy_counts`` and, of tables, ``_dp_sgd`` or, of texts, ``learn_texts``; all that
+leaves is computed from their output.
 
 DP-SGD is Opacus's, with true Poisson sampling and noise from the operating system. What Opacus makes easy to get
 wrong (see docs/adr/0004-expert-recipe.md) is absent here by construction: no clip scheduler, no ghost mode, no memory
@@ -12,24 +13,20 @@ Nothing here logs, and no number computed from records stands in an error. Legen
 """
 
 import math
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from opacus.grad_sample import GradSampleModule
-from opacus.optimizers import DPOptimizer
 from torch.nn import Linear
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import skip_init
 
 from llamdex_fl.errors import PolicyError
-from llamdex_fl.experts import THERMOMETER_LINEAR, encode
+from llamdex_fl.experts import architectures_for, encode, takes_text
 from llamdex_fl.privacy import (
     DataSetId,
     Guarantee,
@@ -45,10 +42,12 @@ from llamdex_fl.privacy import opacus_accountants as _opacus_accountants  # noqa
 from llamdex_fl.release import Release
 from llamdex_fl.schema import Schema
 from silo_client.data import SiloData
-from silo_client.noise import NoiseSource, SecureNoise, gaussians, laplaces
+from silo_client.dp_optimizer import SecureDPOptimizer, no_word_of_hooks, one_thread
+from silo_client.noise import NoiseSource, SecureNoise, laplaces
 from silo_client.policy import Authorisation
+from silo_client.text_training import TextRecipe, learn_texts, read_texts
 
-__all__ = ["Recipe", "train"]
+__all__ = ["Recipe", "noisy_counts", "train"]
 
 #: Told after each step: steps done, steps planned. Both are public.
 Progress = Callable[[int, int], None]
@@ -85,7 +84,7 @@ def train(  # noqa: PLR0913 - the last three are for tests, simulations and disp
     authorisation: Authorisation,
     ledger: Ledger,
     *,
-    recipe: Recipe | None = None,
+    recipe: Recipe | TextRecipe | None = None,
     noise: NoiseSource | None = None,
     progress: Progress | None = None,
 ) -> Release:
@@ -96,12 +95,13 @@ def train(  # noqa: PLR0913 - the last three are for tests, simulations and disp
         data: the private records.
         authorisation: from ``silo_client.policy.authorise``.
         ledger: the silo's ledger.
-        recipe: public settings; None for the defaults.
+        recipe: public settings, of the kind that the architecture needs; None for the defaults.
         noise: only for tests and simulations; None takes the operating system's generator.
         progress: called after each step.
 
     Returns:
-        The release: ``weight`` [C, D], ``bias`` [C], ``class_counts`` [C] and their guarantee.
+        The release: the architecture's tensors, as ``llamdex_fl.experts.tensor_shapes`` names them, and their
+        guarantee.
 
     Raises:
         PolicyError: there are more records than the policy's public bound, or the offer is for something else.
@@ -110,9 +110,10 @@ def train(  # noqa: PLR0913 - the last three are for tests, simulations and disp
         InputError: epsilon and delta cannot be met by this recipe.
         AccountantsDisagreeError: the certificate does not stand the cross-check; no record was used.
     """
-    recipe = Recipe() if recipe is None else recipe
     noise = SecureNoise() if noise is None else noise
     _require_fit(schema, data, authorisation)
+    architecture = authorisation.offer.architecture
+    recipe = _recipe_for(architecture, recipe)
     counts, steps, guarantee = _plan(authorisation, recipe)
     entry = ledger.begin(
         Spending(
@@ -125,40 +126,38 @@ def train(  # noqa: PLR0913 - the last three are for tests, simulations and disp
         budget=authorisation.budget,
     )
     labels_n = np.array(data.labels, np.int64)
-    counts_C = _noisy_counts(labels_n, len(schema.target.labels), counts, noise)
-    codes_nD = encode(schema, data.records).astype(np.float64)
-    with _one_thread():
-        weight_CD, bias_C = _dp_sgd(codes_nD, labels_n, counts_C, steps, recipe, noise, progress)
+    counts_C = noisy_counts(labels_n, len(schema.target.labels), counts, noise)
+    with one_thread():
+        if isinstance(recipe, Recipe):
+            codes_nD = encode(schema, data.records).astype(np.float64)
+            weight_CD, bias_C = _dp_sgd(codes_nD, labels_n, counts_C, steps, recipe, noise, progress)
+            learned = {"weight": weight_CD, "bias": bias_C}
+        else:
+            read = read_texts(architecture, schema, data)
+            learned = learn_texts(
+                architecture,
+                read,
+                labels_n,
+                counts_C,
+                mechanism=steps,
+                recipe=recipe,
+                noise=noise,
+                progress=progress,
+            )
     ledger.finish(entry)
     return Release(
         schema_digest=schema.digest(),
-        architecture=THERMOMETER_LINEAR,
-        tensors={
-            "weight": weight_CD.astype(np.float32),
-            "bias": bias_C.astype(np.float32),
-            "class_counts": counts_C.astype(np.float32),
-        },
+        architecture=architecture,
+        tensors={name: array.astype(np.float32) for name, array in (learned | {"class_counts": counts_C}).items()},
         guarantee=guarantee,
     )
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Batches are so small that a second thread costs more than it saves, many times more on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
-def _no_word_of_hooks() -> Iterator[None]:
-    """Torch warns that Opacus's hook sees no gradient of the inputs; nobody needs one, and it would cost time."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Full backward hook is firing")
-        yield
+def _recipe_for(architecture: str, recipe: Recipe | TextRecipe | None) -> Recipe | TextRecipe:
+    kind = TextRecipe if takes_text(architecture) else Recipe
+    if recipe is not None and not isinstance(recipe, kind):
+        raise TypeError(f"{architecture} is trained by a {kind.__name__}")
+    return kind() if recipe is None else recipe
 
 
 def _require_fit(schema: Schema, data: SiloData, authorisation: Authorisation) -> None:
@@ -170,10 +169,11 @@ def _require_fit(schema: Schema, data: SiloData, authorisation: Authorisation) -
             next_step="raise record_bound in policy.toml, and lower delta below 1 / record_bound",
         )
     offer = authorisation.offer
-    if (offer.schema_digest, offer.architecture) != (schema.digest(), THERMOMETER_LINEAR):
+    known = architectures_for(schema)
+    if offer.schema_digest != schema.digest() or offer.architecture not in known:
         raise PolicyError(
             "The offer is for something that is not trained here.",
-            expected=f"{THERMOMETER_LINEAR} for the schema {schema.digest()}",
+            expected=f"{' or '.join(known)} for the schema {schema.digest()}",
             got=f"{offer.architecture[:80]} for {offer.schema_digest[:80]}",
             next_step="offer what the silo's policy lists",
         )
@@ -181,7 +181,9 @@ def _require_fit(schema: Schema, data: SiloData, authorisation: Authorisation) -
 
 # An audit makes many releases for one offer. Every offer of a provider has a challenge of its own.
 @lru_cache(maxsize=8)
-def _plan(authorisation: Authorisation, recipe: Recipe) -> tuple[LaplaceCounts, SampledGaussian, Guarantee]:
+def _plan(
+    authorisation: Authorisation, recipe: Recipe | TextRecipe
+) -> tuple[LaplaceCounts, SampledGaussian, Guarantee]:
     """Both mechanisms, with as little noise as the offer's epsilon allows. No record is looked at."""
     offer = authorisation.offer
     counts = LaplaceCounts(epsilon=recipe.counts_share * offer.epsilon)
@@ -197,7 +199,7 @@ def _plan(authorisation: Authorisation, recipe: Recipe) -> tuple[LaplaceCounts, 
     return counts, steps, guarantee
 
 
-def _noisy_counts(
+def noisy_counts(
     labels_n: NDArray[np.int64], classes: int, mechanism: LaplaceCounts, noise: NoiseSource
 ) -> NDArray[np.float64]:
     """The number of records of each class, with Laplace noise, as whole numbers.
@@ -211,7 +213,7 @@ def _noisy_counts(
     return np.maximum(noisy_C, math.ceil(scale))
 
 
-@_no_word_of_hooks()
+@no_word_of_hooks()
 def _dp_sgd(  # noqa: PLR0913, PLR0917 - the inputs of one algorithm, all of them needed
     codes_nD: NDArray[np.float64],
     labels_n: NDArray[np.int64],
@@ -238,7 +240,7 @@ def _dp_sgd(  # noqa: PLR0913, PLR0917 - the inputs of one algorithm, all of the
     torch.nn.init.zeros_(layer.weight)
     # The loss is a sum, so a record's gradient does not depend on who else is in the batch.
     model = GradSampleModule(layer, loss_reduction="sum")
-    optimizer = _SecureDPOptimizer(
+    optimizer = SecureDPOptimizer(
         torch.optim.SGD(layer.parameters(), lr=recipe.learning_rate, weight_decay=recipe.l2_records / records),
         mechanism=mechanism,
         expected_batch_size=mechanism.sampling_rate * records,
@@ -256,30 +258,3 @@ def _dp_sgd(  # noqa: PLR0913, PLR0917 - the inputs of one algorithm, all of the
     mean /= mechanism.steps * (mechanism.steps + 1) / 2
     learned = mean.numpy()
     return learned[:, :-1], learned[:, -1] * recipe.constant + prior_C
-
-
-class _SecureDPOptimizer(DPOptimizer):  # type: ignore[misc] # opacus is untyped
-    """Opacus's optimizer with noise from our own source: its secure mode needs a package that no longer builds."""
-
-    def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        *,
-        mechanism: SampledGaussian,
-        expected_batch_size: float,
-        noise: NoiseSource,
-    ) -> None:
-        super().__init__(
-            optimizer,
-            noise_multiplier=mechanism.noise_multiplier,
-            max_grad_norm=mechanism.max_grad_norm,
-            expected_batch_size=expected_batch_size,
-            loss_reduction="mean",
-        )
-        self._noise = noise
-
-    def add_noise(self) -> None:
-        for parameter in self.params:
-            summed: Any = parameter.summed_grad
-            drawn = gaussians(self._noise, tuple(summed.shape), self.noise_multiplier * self.max_grad_norm)
-            parameter.grad = (summed + torch.from_numpy(drawn).to(summed.dtype)).view_as(parameter)

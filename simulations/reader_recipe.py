@@ -6,7 +6,7 @@ The held-out wordings that judge are not touched here.
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llamdex_fl.base_llm.packaged import packaged_encoder
 from llamdex_fl.connectors.questions import (
@@ -17,13 +17,23 @@ from llamdex_fl.connectors.questions import (
     training_wording,
 )
 from llamdex_fl.connectors.reader import Reader, ReaderRecipe, train_reader
+from llamdex_fl.connectors.texts import (
+    TextQuestionGenerator,
+    TextReaderRecipe,
+    load_text_wording,
+    same_text,
+    train_text_reader,
+    training_text_wording,
+)
 from llamdex_fl.schema import Schema, load_library_schema
 from simulations.evaluation import DEVELOPMENT_WORDINGS
 
-__all__ = ["SCHEMAS", "RecipeScore", "score_recipe"]
+__all__ = ["SCHEMAS", "TEXT_SCHEMA", "RecipeScore", "score_recipe"]
 
 #: The schemas that the demo's reader learns together.
 SCHEMAS = ("heart", "titanic")
+#: The schema whose texts it may learn beside them.
+TEXT_SCHEMA = "sentiment"
 _BATCH = 20
 #: Questions to score by are drawn from another seed than any recipe's questions to learn from.
 _SEED = 90_000
@@ -31,28 +41,37 @@ _SEED = 90_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecipeScore:
-    """Exact match of one schema's features, absent counted as a value.
+    """Exact match of one schema's features, absent counted as a value; of a text, what stands around it does not count.
 
     Attributes:
         wording: "training" (drawn anew) or "development".
-        exact_match: over all (question, feature) pairs.
+        exact_match: over all (question, feature) pairs, each question read for its own schema.
         per_feature: by feature.
+        routed: share of the questions that were routed to their schema.
+        false_routes: share of near misses that were routed; None where the wording has none.
     """
 
     schema: str
     wording: str
     exact_match: float
     per_feature: dict[str, float]
+    routed: float
+    false_routes: float | None = None
 
 
 def score_recipe(
-    recipe: ReaderRecipe, *, questions: int = 300, on_step: Callable[[int, int, float], None] | None = None
+    recipe: ReaderRecipe,
+    *,
+    questions: int = 300,
+    texts: bool = False,
+    on_step: Callable[[int, int, float], None] | None = None,
 ) -> tuple[list[RecipeScore], float]:
     """Train by a recipe, and score.
 
     Args:
         recipe: how the reader is trained.
         questions: how many are asked by schema and wording.
+        texts: whether the reader learns texts beside the tables, and is scored on both.
         on_step: told (steps done, steps in all, loss) after each step.
 
     Returns:
@@ -61,7 +80,14 @@ def score_recipe(
     schemas = [load_library_schema(name) for name in SCHEMAS]
     wordings = [training_wording(schema) for schema in schemas]
     began = time.perf_counter()
-    reader = train_reader(packaged_encoder(), wordings, ordinary_questions(), recipe=recipe, on_step=on_step)
+    if texts:
+        about = [training_text_wording(load_library_schema(TEXT_SCHEMA))]
+        both = TextReaderRecipe(tabular=recipe)
+        reader: Reader = train_text_reader(
+            packaged_encoder(), wordings, about, ordinary_questions(), recipe=both, on_step=on_step
+        )
+    else:
+        reader = train_reader(packaged_encoder(), wordings, ordinary_questions(), recipe=recipe, on_step=on_step)
     seconds = time.perf_counter() - began
     scores = []
     for schema, training in zip(schemas, wordings, strict=True):
@@ -70,22 +96,40 @@ def score_recipe(
             generator = QuestionGenerator(wording)
             asked = [generator.sample(random.Random(_SEED + number)) for number in range(questions)]  # noqa: S311 - questions
             scores.append(_score(reader, schema, name, asked))
-    return scores, seconds
+    return scores + (_text_scores(reader, questions) if texts else []), seconds
+
+
+def _text_scores(reader: Reader, questions: int) -> list[RecipeScore]:
+    schema = load_library_schema(TEXT_SCHEMA)
+    development = load_text_wording(schema, DEVELOPMENT_WORDINGS / f"{schema.name}.toml")
+    scores = []
+    for name, wording in (("training", training_text_wording(schema)), ("development", development)):
+        generator = TextQuestionGenerator(wording)
+        seeds = [_SEED + number for number in range(questions)]
+        asked = [generator.sample(random.Random(seed)) for seed in seeds]  # noqa: S311 - questions
+        others = [generator.other(random.Random(seed)) for seed in seeds]  # noqa: S311
+        routed = [reading.schema is not None for other in others for reading in reader.read([other])]
+        scores.append(replace(_score(reader, schema, name, asked), false_routes=sum(routed) / len(routed)))
+    return scores
 
 
 def _score(reader: Reader, schema: Schema, wording: str, asked: Sequence[Question]) -> RecipeScore:
     hits: dict[str, list[bool]] = {feature.name: [] for feature in schema.features}
+    routed = 0
     asked = sorted(asked, key=lambda question: len(question.text))
     for start in range(0, len(asked), _BATCH):
         part = asked[start : start + _BATCH]
+        routed += sum(reading.schema == schema.name for reading in reader.read([question.text for question in part]))
         readings = reader.read([question.text for question in part], schema=schema.name)
         for question, reading in zip(part, readings, strict=True):
             for name, value in question.features.items():
-                hits[name].append(reading.features[name] == value)
+                read = reading.features[name]
+                hits[name].append(read == value or same_text(read, value))
     every = [hit for own in hits.values() for hit in own]
     return RecipeScore(
         schema=schema.name,
         wording=wording,
         exact_match=sum(every) / len(every),
         per_feature={name: sum(own) / len(own) for name, own in hits.items()},
+        routed=routed / len(asked),
     )

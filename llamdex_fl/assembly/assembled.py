@@ -17,7 +17,7 @@ from llamdex_fl.connectors.reader import MOST_TOKENS, Reader, Reading
 from llamdex_fl.errors import InputError
 from llamdex_fl.experts import Expert, combine
 from llamdex_fl.privacy import Guarantee
-from llamdex_fl.schema import Schema, Value
+from llamdex_fl.schema import MOST_TEXT_CHARACTERS, Schema, Value
 
 __all__ = ["Answer", "AssembledLlamdex", "Seat"]
 
@@ -175,16 +175,27 @@ class AssembledLlamdex:
                 next_step="leave out what does not belong to the question",
             )
 
-    def check_readable(self, question: str) -> None:
+    def check_readable(self, question: str, schema: str) -> None:
         """Refuse a question that cannot be read to its end; one that no schema answers need not be.
+
+        Args:
+            question: as it was asked.
+            schema: which schema answers it. A question about a text may be as long as the LLM takes.
 
         Raises:
             InputError: it is longer than what the reader reads.
         """
-        if self.reader.tokens(question) > MOST_TOKENS:
-            raise self._too_long_to_read(question)
+        if not self.schema(schema).is_text and self.reader.tokens(question) > MOST_TOKENS:
+            raise self._too_long_to_read(question, schema)
 
-    def _too_long_to_read(self, question: str) -> InputError:
+    def _too_long_to_read(self, question: str, schema: str) -> InputError:
+        if self.schema(schema).is_text:
+            return InputError(
+                "The text in a question is too long for the experts.",
+                expected=f"at most {MOST_TEXT_CHARACTERS} characters",
+                got="more",
+                next_step="ask about a part of it",
+            )
         # Facts beyond the end would count as not said, and the answer would not tell.
         return InputError(
             "A question is too long to be read to its end.",
@@ -199,7 +210,7 @@ class AssembledLlamdex:
         readings = self.read(questions)
         for question, reading in zip(questions, readings, strict=True):
             if reading.schema is not None and reading.cut:
-                raise self._too_long_to_read(question)
+                raise self._too_long_to_read(question, reading.schema)
         answers: dict[int, Answer] = {}
         for row, reading in enumerate(readings):
             if reading.schema is None:

@@ -11,6 +11,7 @@ import numpy as np
 from llamdex_fl.assembly.asked import AskedQuestion
 from llamdex_fl.assembly.assembled import Answer, AssembledLlamdex
 from llamdex_fl.assembly.base_alone import answer_alone, evaluate_base
+from llamdex_fl.connectors.texts import same_text
 from llamdex_fl.errors import InputError
 from llamdex_fl.experts import one_against_rest
 from llamdex_fl.schema import Value
@@ -96,7 +97,7 @@ def _check(assembly: AssembledLlamdex, questions: Sequence[AskedQuestion]) -> No
         try:
             assembly.check(asked.question)
             if asked.schema in assembly.schemas:
-                assembly.check_readable(asked.question)
+                assembly.check_readable(asked.question, asked.schema)
         except InputError as error:
             raise InputError(
                 f"Question {asked.identity}: {error.problem}",
@@ -203,11 +204,16 @@ def _auc(
 
 
 def _reader_report(domain: Sequence[AskedQuestion], rows: Sequence[_Row]) -> dict[str, Any]:
-    """Exact match over (question, feature) pairs, each question read for its own schema; absent is a value."""
+    """Exact match over (question, feature) pairs, each question read for its own schema; absent is a value.
+
+    Of a text, blanks and quotation marks around it do not count.
+    """
     hits: dict[str, dict[str, list[bool]]] = {}
     for asked, row in zip(domain, rows, strict=True):
         for feature, value in asked.features.items():
-            hits.setdefault(row.schema, {}).setdefault(feature, []).append(row.facts[feature] == value)
+            read = row.facts[feature]
+            same = read == value or same_text(read, value)
+            hits.setdefault(row.schema, {}).setdefault(feature, []).append(same)
     every = [hit for features in hits.values() for values in features.values() for hit in values]
     several = len(hits) > 1
     return {

@@ -5,24 +5,44 @@ released tensors, and the combination of several experts. Not here: training (``
 expert's answer enters the LLM (``llamdex_fl.connectors``). Everything works on the provider's side, without opacus.
 """
 
-from llamdex_fl.experts.architecture import ARCHITECTURES, THERMOMETER_LINEAR, tensor_shapes
+from llamdex_fl.experts.architecture import (
+    ARCHITECTURES,
+    THERMOMETER_LINEAR,
+    architectures_for,
+    require_fit,
+    takes_text,
+    tensor_shapes,
+)
 from llamdex_fl.experts.coding import coded_size, encode
 from llamdex_fl.experts.combine import CombinationRecipe, Evidence, combine, pooled_prior, voices
 from llamdex_fl.experts.expert import Expert
+from llamdex_fl.experts.linear_expert import LinearExpert
 from llamdex_fl.experts.scores import auc, one_against_rest
+from llamdex_fl.experts.text_architecture import MINILM_LORA, SMOLLM2_LORA, TEXT_ARCHITECTURES, TextArchitecture
+from llamdex_fl.experts.text_expert import TextExpert, texts_of
 
 __all__ = [
     "ARCHITECTURES",
+    "MINILM_LORA",
+    "SMOLLM2_LORA",
+    "TEXT_ARCHITECTURES",
     "THERMOMETER_LINEAR",
     "CombinationRecipe",
     "Evidence",
     "Expert",
+    "LinearExpert",
+    "TextArchitecture",
+    "TextExpert",
+    "architectures_for",
     "auc",
     "coded_size",
     "combine",
     "encode",
     "one_against_rest",
     "pooled_prior",
+    "require_fit",
+    "takes_text",
     "tensor_shapes",
+    "texts_of",
     "voices",
 ]

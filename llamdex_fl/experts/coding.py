@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from llamdex_fl.errors import RecordError
+from llamdex_fl.errors import InputError, RecordError
 from llamdex_fl.schema import Feature, Schema, Value
 
 __all__ = ["coded_size", "encode"]
@@ -34,7 +34,18 @@ _ABSENT = 0.5
 
 
 def coded_size(schema: Schema) -> int:
-    """D: how many numbers a record of this schema becomes."""
+    """D: how many numbers a record of this schema becomes.
+
+    Raises:
+        InputError: its records are texts, which have no such coding.
+    """
+    if schema.is_text:
+        raise InputError(
+            f"Records of the schema {schema.name} are texts, and this coding is for tables.",
+            expected="features that are categories or numbers",
+            got="a text",
+            next_step="use an architecture that takes texts",
+        )
     return sum(_block_size(feature) for feature in schema.features)
 
 
@@ -50,6 +61,7 @@ def encode(schema: Schema, records: Sequence[Mapping[str, Value]]) -> NDArray[np
 
     Raises:
         RecordError: an unknown feature, an unknown category, or no number where one belongs. The value is not told.
+        InputError: the records are texts.
     """
     known = {feature.name for feature in schema.features}
     for row, record in enumerate(records):

@@ -5,9 +5,10 @@ the schema and nothing else.
 """
 
 from llamdex_fl.schema.library import find_schema, library_names, load_library_schema
-from llamdex_fl.schema.model import Feature, Schema, Target, Value, load_schema, parse_schema
+from llamdex_fl.schema.model import MOST_TEXT_CHARACTERS, Feature, Schema, Target, Value, load_schema, parse_schema
 
 __all__ = [
+    "MOST_TEXT_CHARACTERS",
     "Feature",
     "Schema",
     "Target",

@@ -12,11 +12,13 @@ import rfc8785
 
 from llamdex_fl.errors import SchemaError
 
-__all__ = ["Feature", "Schema", "Target", "Value", "load_schema", "parse_schema"]
+__all__ = ["MOST_TEXT_CHARACTERS", "Feature", "Schema", "Target", "Value", "load_schema", "parse_schema"]
 
-Kind = Literal["category", "integer", "number"]
-#: The value of a feature: a category, a number, or None where it is absent.
+Kind = Literal["category", "integer", "number", "text"]
+#: The value of a feature: a category, a text, a number, or None where it is absent.
 Value = str | int | float | None
+#: The longest text that a record may hold.
+MOST_TEXT_CHARACTERS = 2000
 
 _MAX_SCHEMA_BYTES = 1 << 20
 _LARGEST_INTEGER = 2**53 - 1
@@ -40,13 +42,18 @@ class Feature:
 
     @property
     def is_category(self) -> bool:
-        """Whether the values are categories and not numbers."""
+        """Whether the values are categories, and neither numbers nor texts."""
         return self.kind == "category"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the values are texts that people wrote, to be understood by a text expert."""
+        return self.kind == "text"
 
     def low_high(self) -> tuple[float, float]:
         """The public bounds of a number or integer."""
         if self.bounds is None:
-            raise AssertionError(f"{self.name} is a category and has no bounds")
+            raise AssertionError(f"{self.name} has no bounds: its kind is {self.kind}")
         return self.bounds
 
     def contains(self, value: Value) -> bool:
@@ -55,6 +62,8 @@ class Feature:
             return True
         if self.is_category:
             return value in self.categories
+        if self.is_text:
+            return isinstance(value, str) and bool(value.strip()) and _is_short_unicode(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         low, high = self.low_high()
@@ -64,6 +73,8 @@ class Feature:
         """What a value must be, for error messages."""
         if self.is_category:
             return "one of " + ", ".join(self.categories)
+        if self.is_text:
+            return f"a text of at most {MOST_TEXT_CHARACTERS} characters"
         low, high = self.low_high()
         return f"{'an integer' if self.kind == 'integer' else 'a number'} from {low:g} to {high:g}"
 
@@ -92,6 +103,11 @@ class Schema:
     target: Target
     silo_column: str | None = None
 
+    @property
+    def is_text(self) -> bool:
+        """Whether a record is one text; a schema with a text has no other feature."""
+        return any(feature.is_text for feature in self.features)
+
     def feature(self, name: str) -> Feature:
         """The feature of this name.
 
@@ -115,7 +131,7 @@ class Schema:
             entry: dict[str, Any] = {"name": feature.name, "kind": feature.kind, "description": feature.description}
             if feature.is_category:
                 entry["categories"] = list(feature.categories)
-            else:
+            elif not feature.is_text:
                 entry["range"] = [_plain(bound) for bound in feature.low_high()]
             if feature.unit is not None:
                 entry["unit"] = feature.unit
@@ -144,6 +160,11 @@ class Schema:
 def _plain(number: float) -> int | float:
     # Beyond this, RFC 8785 has no integers.
     return int(number) if abs(number) <= _LARGEST_INTEGER and float(number).is_integer() else number
+
+
+def _is_short_unicode(text: str) -> bool:
+    """Within the length, and without the lone surrogates that no tokenizer takes."""
+    return len(text) <= MOST_TEXT_CHARACTERS and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def load_schema(path: Path) -> Schema:
@@ -196,6 +217,9 @@ def parse_schema(text: str, *, source: str = "schema") -> Schema:
     if len(set(columns)) != len(columns) or not features:
         expected = "at least one, and every column with a name of its own, the target's included"
         raise reader.wrong("features", expected, ", ".join(columns))
+    if len(features) > 1 and any(feature.is_text for feature in features):
+        # A text expert sees nothing but the text, so a second feature would be asked for and never used.
+        raise reader.wrong("features", "a text and no other feature, or no text", f"{len(features)} features")
     return Schema(
         name=reader.name(top["name"]),
         title=reader.text(top["title"], "title"),
@@ -266,8 +290,12 @@ class _Reader:
         entry = self.mapping(value, "features", {"name", "kind", "description"}, {"categories", "range", "unit"})
         name = self.text(entry["name"], "features.name")
         kind = entry["kind"]
-        if kind not in ("category", "integer", "number"):
-            raise self.wrong(f"kind of {name}", "category, integer or number", repr(kind))
+        if kind not in ("category", "integer", "number", "text"):
+            raise self.wrong(f"kind of {name}", "category, integer, number or text", repr(kind))
+        if kind == "text":
+            if set(entry) != {"name", "kind", "description"}:
+                raise self.wrong(f"feature {name}", "no categories, range or unit", ", ".join(sorted(entry)))
+            return Feature(name=name, kind=kind, description=self.text(entry["description"], f"description of {name}"))
         needed, other = ("categories", "range") if kind == "category" else ("range", "categories")
         if needed not in entry or other in entry:
             raise self.wrong(f"feature {name}", f"{needed} and no {other}", ", ".join(sorted(entry)))

@@ -130,6 +130,7 @@ def _found(home: Path | None) -> Path:
 
 def _show(answer: "Answer") -> None:
     from rich.table import Table  # noqa: PLC0415 - keeps --help fast
+    from rich.text import Text  # noqa: PLC0415
 
     console.stdout.print(answer.text, style="bold", markup=False, highlight=False)
     if answer.schema is None:
@@ -140,7 +141,8 @@ def _show(answer: "Answer") -> None:
     console.stdout.print(f"experts: {', '.join(answer.silos)} ({answer.schema})", highlight=False)
     table = Table("fact", "read in the question")
     for name, value in answer.facts.items():
-        table.add_row(name, "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value))
+        # A text that was read may hold what rich takes for markup.
+        table.add_row(name, Text("-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)))
     console.stdout.print(table)
 
 

@@ -9,7 +9,7 @@ from llamdex_fl import console
 from silo_client.cli.privacy import privacy
 
 if TYPE_CHECKING:
-    from silo_client.audit import AuditReport
+    from silo_client.audit import AuditedTrainer, AuditReport
 
 __all__ = ["audit"]
 
@@ -20,7 +20,15 @@ _EACH = 60
 @privacy.command()
 def audit(  # noqa: PLR0913 - each is an option
     *,
-    schema: Annotated[str, typer.Option(help="A schema's name (heart, titanic), or a schema file.")] = "heart",
+    schema: Annotated[
+        str | None,
+        typer.Option(
+            help="A schema's name (heart, titanic, sentiment), or a schema file. Default: heart, or sentiment for texts."
+        ),
+    ] = None,
+    architecture: Annotated[
+        str, typer.Option(help="The expert's architecture: thermometer_linear/v1, minilm_lora/v1 or smollm2_lora/v1.")
+    ] = "thermometer_linear/v1",
     epsilon: Annotated[float, typer.Option(help="What a release may cost, as in an offer.")] = 1.0,
     delta: Annotated[float, typer.Option(help="Delta of that guarantee.")] = 1e-4,
     records: Annotated[
@@ -48,13 +56,11 @@ def audit(  # noqa: PLR0913 - each is an option
     What it shows is a lower bound for one attacker; a small one is no proof of privacy. Ends with exit code 1 if the
     claim is contradicted.
     """
-    from llamdex_fl.schema import find_schema  # noqa: PLC0415 - keeps --help fast
-    from silo_client.audit import audit as run_audit  # noqa: PLC0415
-    from silo_client.tabular_audit import TabularTrainer  # noqa: PLC0415
+    from silo_client.audit import audit as run_audit  # noqa: PLC0415 - keeps --help fast
 
     runs = max(1, canaries // _EACH) if runs is None else runs
-    trainer = TabularTrainer(
-        find_schema(schema), epsilon=epsilon, delta=delta, canaries=-(-canaries // runs), records=records
+    trainer = _trainer(
+        architecture, schema, epsilon=epsilon, delta=delta, canaries=-(-canaries // runs), records=records
     )
     with console.progress() as shown:
         task = shown.add_task("training and attacking", total=runs)
@@ -70,6 +76,24 @@ def audit(  # noqa: PLR0913 - each is an option
     else:
         _show(report)
     report.require_consistent()
+
+
+def _trainer(  # noqa: PLR0913 - what an audit is told
+    architecture: str, schema: str | None, *, epsilon: float, delta: float, canaries: int, records: int
+) -> "AuditedTrainer":
+    from llamdex_fl.experts import require_fit, takes_text  # noqa: PLC0415 - keeps --help fast
+    from llamdex_fl.schema import find_schema  # noqa: PLC0415
+
+    texts = takes_text(architecture)
+    meaning = find_schema(schema or ("sentiment" if texts else "heart"))
+    require_fit(architecture, meaning)
+    if texts:
+        from silo_client.text_audit import TextTrainer  # noqa: PLC0415
+
+        return TextTrainer(meaning, architecture, epsilon=epsilon, delta=delta, canaries=canaries, records=records)
+    from silo_client.tabular_audit import TabularTrainer  # noqa: PLC0415
+
+    return TabularTrainer(meaning, epsilon=epsilon, delta=delta, canaries=canaries, records=records)
 
 
 def _show(report: "AuditReport") -> None:

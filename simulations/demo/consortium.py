@@ -18,7 +18,7 @@ from typing import Any
 from llamdex_fl.errors import ConfigError
 from llamdex_fl.schema import Schema
 from simulations.datasets import Split, write_silo_csv
-from simulations.local_consortium import Founded, add_silo, found_consortium
+from simulations.local_consortium import Founded, PrivacyTerms, add_silo, found_consortium
 from simulations.local_consortium.lock import take_lock
 
 __all__ = ["Domain", "claimed", "found"]
@@ -29,10 +29,11 @@ _DIRECTORIES = ("provider", "silos", "work")
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A schema, and the records of each silo that has them."""
+    """A schema, the records of each silo that has them, and what its silos' policies say."""
 
     schema: Schema
     splits: Mapping[str, Split]
+    terms: PrivacyTerms | None = None
 
 
 @contextmanager
@@ -84,10 +85,11 @@ def found(out: Path, domains: Sequence[Domain]) -> Founded:
     for silo, path in files.items():
         path.write_bytes(contents[silo])
     first, *others = domains
-    founded = found_consortium(out, first.schema, {silo: files[silo] for silo in first.splits})
+    terms = dict.fromkeys(first.splits, first.terms) if first.terms is not None else None
+    founded = found_consortium(out, first.schema, {silo: files[silo] for silo in first.splits}, terms=terms)
     for domain in others:
         for silo in domain.splits:
-            founded = add_silo(founded, out, domain.schema, silo, files[silo])
+            founded = add_silo(founded, out, domain.schema, silo, files[silo], domain.terms)
     _write_state(
         out,
         {

@@ -1,11 +1,12 @@
 """Questions about held-out records, in the wordings that nothing was trained on or chosen by."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from llamdex_fl.assembly import AskedQuestion
 from llamdex_fl.connectors.questions import QuestionGenerator, load_wording
-from llamdex_fl.schema import Schema
+from llamdex_fl.connectors.texts import TextQuestionGenerator, load_text_wording
+from llamdex_fl.schema import Schema, Value
 from simulations.datasets import Split
 from simulations.evaluation.wordings import WORDINGS
 
@@ -23,7 +24,7 @@ def held_out_questions(
         seed: of the wording.
         count: how many, at most; None: one a record.
     """
-    generator = QuestionGenerator(load_wording(schema, WORDINGS / f"{schema.name}.toml"))
+    say = _sayer(schema)
     rng = random.Random(seed)  # noqa: S311 - wording, not keys
     by_silo = [[(silo, number, record) for number, record in enumerate(own.held_out)] for silo, own in splits.items()]
     turns = [row for place in range(max(map(len, by_silo))) for rows in by_silo for row in rows[place : place + 1]]
@@ -34,13 +35,23 @@ def held_out_questions(
             AskedQuestion(
                 identity=f"{silo}-{number}",
                 schema=schema.name,
-                question=generator.ask(features, rng).text,
+                question=say(features, rng),
                 features=features,
                 label=schema.target.labels[record.label],
                 asker=silo,
             )
         )
     return asked
+
+
+def _sayer(schema: Schema) -> Callable[[Mapping[str, Value], random.Random], str]:
+    """What puts a record of this schema into a question."""
+    path = WORDINGS / f"{schema.name}.toml"
+    if schema.is_text:
+        about = TextQuestionGenerator(load_text_wording(schema, path))
+        return lambda features, rng: about.ask(str(features[schema.features[0].name]), rng).text
+    generator = QuestionGenerator(load_wording(schema, path))
+    return lambda features, rng: generator.ask(features, rng).text
 
 
 def held_out_texts() -> list[str]:

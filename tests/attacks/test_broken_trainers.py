@@ -36,7 +36,7 @@ from silo_client.training import Recipe
 from simulations.seeded_noise import SeededNoise
 
 HEART = load_library_schema("heart")
-Optimizer = silo_client.training._SecureDPOptimizer
+Optimizer = silo_client.training.SecureDPOptimizer
 _plan = silo_client.training._plan
 
 
@@ -78,11 +78,11 @@ def plan_for_less(factor: float) -> Callable[..., tuple[LaplaceCounts, SampledGa
 
 FAULTS: dict[str, tuple[str, object]] = {
     "none": ("_plan", _plan),
-    "noise missing": ("_SecureDPOptimizer", NoNoise),
-    "clipping missing": ("_SecureDPOptimizer", NoClipping),
+    "noise missing": ("SecureDPOptimizer", NoNoise),
+    "clipping missing": ("SecureDPOptimizer", NoClipping),
     "twice the sampling rate": ("_plan", plan_for_less(2.0)),
     "ten times the sampling rate": ("_plan", plan_for_less(10.0)),
-    "sums kept": ("_SecureDPOptimizer", KeepsSums),
+    "sums kept": ("SecureDPOptimizer", KeepsSums),
 }
 
 

@@ -7,8 +7,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from llamdex_fl.errors import InputError, WeightsError
-from llamdex_fl.experts import ARCHITECTURES, THERMOMETER_LINEAR, Expert, coded_size, encode, tensor_shapes
-from llamdex_fl.schema import Feature, Schema, Target, Value
+from llamdex_fl.experts import (
+    ARCHITECTURES,
+    MINILM_LORA,
+    SMOLLM2_LORA,
+    THERMOMETER_LINEAR,
+    Expert,
+    coded_size,
+    encode,
+    tensor_shapes,
+)
+from llamdex_fl.schema import Feature, Schema, Target, Value, load_library_schema
 
 _NUMBERS = st.tuples(st.floats(-1e6, 1e6), st.floats(0.5, 1e6)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
@@ -39,6 +48,10 @@ def records(draw: st.DrawFn, schema: Schema) -> list[dict[str, Value]]:
 
     one = st.fixed_dictionaries({}, optional={feature.name: value(feature) for feature in schema.features})
     return draw(st.lists(one, max_size=4))
+
+
+def _is_text(text: str) -> bool:
+    return load_library_schema("sentiment").features[0].contains(text)
 
 
 #: Subclasses share a test on purpose; what fails in one is told with its architecture.
@@ -101,9 +114,62 @@ class TestThermometerLinear(ArchitectureContract):
     architecture = THERMOMETER_LINEAR
 
 
+class TextContract(ArchitectureContract):
+    """The same of records that are texts; the schema decides no more than the number of classes."""
+
+    __test__ = False
+
+    @settings(suppress_health_check=[HealthCheck.differing_executors], max_examples=5, deadline=None)
+    @given(texts=st.lists(st.none() | st.text(min_size=1, max_size=40).filter(_is_text), max_size=3))
+    def test_shapes_coding_and_prediction_agree(self, texts: list[str | None]) -> None:  # type: ignore[override]
+        schema = load_library_schema("sentiment")
+        expert = Expert.from_tensors(schema, self.tensors(schema, 1), self.architecture)
+        asked: list[dict[str, Value]] = [{"text": text} for text in texts]
+        chances_nC = expert.predict_proba(asked)
+        assert chances_nC.shape == (len(asked), 2)
+        np.testing.assert_allclose(chances_nC.sum(axis=1), 1.0, atol=1e-9)
+        np.testing.assert_allclose(expert.log_odds(asked).sum(axis=1), 0.0, atol=1e-6)
+
+    def test_an_empty_record_is_one_whose_every_feature_is_absent(self) -> None:  # type: ignore[override]
+        schema = load_library_schema("sentiment")
+        expert = Expert.from_tensors(schema, self.tensors(schema, 1), self.architecture)
+        np.testing.assert_array_equal(expert.log_odds([{}]), expert.log_odds([{"text": None}]))
+
+    @_shared
+    @given(schema=schemas())
+    def test_tensors_of_another_shape_are_refused(self, schema: Schema) -> None:  # type: ignore[override]
+        with pytest.raises(InputError):
+            Expert.from_tensors(schema, {}, self.architecture)
+        tensors = self.tensors(load_library_schema("sentiment"), 0)
+        with pytest.raises(WeightsError):
+            Expert.from_tensors(
+                load_library_schema("sentiment"), tensors | {"more": tensors["head.bias"]}, self.architecture
+            )
+
+    def test_shapes_are_fixed_by_name_and_schema(self) -> None:  # type: ignore[override]
+        shapes = tensor_shapes(self.architecture, load_library_schema("sentiment"))
+        assert shapes["class_counts"] == (2,)
+        assert all(size > 0 for shape in shapes.values() for size in shape)
+
+
+class TestMiniLM(TextContract):
+    """Low-rank parameters over MiniLM."""
+
+    __test__ = True
+    architecture = MINILM_LORA
+
+
+@pytest.mark.slow
+class TestSmolLM2(TextContract):
+    """Low-rank parameters over SmolLM2."""
+
+    __test__ = True
+    architecture = SMOLLM2_LORA
+
+
 def test_every_architecture_is_under_the_contract() -> None:
-    covered = {contract.architecture for contract in ArchitectureContract.__subclasses__()}
-    assert covered == set(ARCHITECTURES)
+    contracts = {*ArchitectureContract.__subclasses__(), *TextContract.__subclasses__()} - {TextContract}
+    assert {contract.architecture for contract in contracts} == set(ARCHITECTURES)
 
 
 @given(schema=schemas(), name=st.text(max_size=30).filter(lambda name: name not in ARCHITECTURES))

@@ -11,6 +11,8 @@ import pytest
 from llamdex_fl.connectors.questions import QuestionGenerator, load_wording
 from llamdex_fl.connectors.questions.wording import _FEATURE_KEYS, _PERSON_SLOTS, _PRONOUNS, FORMS
 from llamdex_fl.connectors.reader.network import said_values
+from llamdex_fl.connectors.texts import TextQuestionGenerator, load_text_wording
+from llamdex_fl.connectors.texts.wording import ASK_SLOTS
 from llamdex_fl.schema import Schema, load_library_schema, parse_schema
 
 _DOCS = Path(__file__).parents[2] / "docs"
@@ -70,6 +72,18 @@ aside = ["it rained"]
     record = dict.fromkeys(f.name for f in load_library_schema("titanic").features) | {"siblings_spouses": 3.0}
     texts = [generator.ask(record, rng).text for _ in range(40)]
     assert any("sisters" in text or "brothers" in text for text in texts)
+
+
+def test_the_wording_example_for_texts_asks_about_texts(tmp_path: Path) -> None:
+    example = _blocks("wording.md", "toml")[2]
+    (tmp_path / "one.toml").write_text(example, encoding="utf-8")
+    wording = load_text_wording(load_library_schema("sentiment"), tmp_path)
+    generator, rng = TextQuestionGenerator(wording), random.Random(0)
+    texts = [generator.sample(rng).text for _ in range(100)]
+    assert any("comedy is a joy" in text for text in texts)
+    told = (_DOCS / "wording.md").read_text(encoding="utf-8")
+    assert all(f"`{{{slot}}}`" in told for slot in ASK_SLOTS)
+    assert all(all(forms.values()) for forms in (wording.ask, wording.chatter, wording.other)), "every key is used"
 
 
 def test_the_documented_words_are_those_of_the_code(schema: Schema) -> None:

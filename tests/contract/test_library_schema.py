@@ -14,10 +14,6 @@ class LibrarySchemaContract:
 
     schema: Schema
 
-    def test_it_has_a_training_wording_and_a_held_out_one(self) -> None:
-        assert training_wording(self.schema).phrases
-        assert load_wording(self.schema, WORDINGS / f"{self.schema.name}.toml").phrases
-
     def test_a_sentence_begins_with_its_answer_and_ends_with_a_stop(self) -> None:
         for answer, sentence in zip(self.schema.target.answers, self.schema.target.sentences, strict=True):
             assert re.match(rf"{re.escape(answer)}\b", sentence, re.IGNORECASE), sentence
@@ -42,20 +38,38 @@ class LibrarySchemaContract:
         assert self.schema.title
 
 
-class TestHeart(LibrarySchemaContract):
+class TabularSchemaContract(LibrarySchemaContract):
+    """Its records can be said, too."""
+
+    def test_it_has_a_training_wording_and_a_held_out_one(self) -> None:
+        assert training_wording(self.schema).phrases
+        assert load_wording(self.schema, WORDINGS / f"{self.schema.name}.toml").phrases
+
+
+class TestHeart(TabularSchemaContract):
     """Heart."""
 
     schema = load_library_schema("heart")
 
 
-class TestTitanic(LibrarySchemaContract):
+class TestTitanic(TabularSchemaContract):
     """Titanic."""
 
     schema = load_library_schema("titanic")
 
 
+class TestSentiment(LibrarySchemaContract):
+    """Opinions, whose records are texts."""
+
+    schema = load_library_schema("sentiment")
+
+    def test_its_records_are_texts(self) -> None:
+        assert self.schema.is_text
+        assert [feature.name for feature in self.schema.features] == ["text"]
+
+
 def test_every_library_schema_is_under_the_contract() -> None:
-    covered = {contract.schema.name for contract in LibrarySchemaContract.__subclasses__()}
+    covered = {contract.schema.name for contract in (TestHeart, TestTitanic, TestSentiment)}
     assert covered == set(library_names())
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from llamdex_fl import console, weights
 from llamdex_fl.assembly import Seat
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
 from llamdex_fl.connectors.injector import Injector, InjectorRecipe
+from llamdex_fl.connectors.questions import training_wording
 from llamdex_fl.connectors.reader import Reader, ReaderRecipe, Reading
+from llamdex_fl.connectors.texts import TextReader, TextReaderRecipe, load_reader, training_text_wording
 from llamdex_fl.envelope import Keyring, SealOrder, Wish, read_trust, seal
 from llamdex_fl.errors import ArtefactError, ConfigError, InputError, SchemaError
 from llamdex_fl.experts import THERMOMETER_LINEAR, tensor_shapes
@@ -38,7 +41,7 @@ from silo_client.enrolment import join, load_identity, make_keys, request_by_inv
 
 READER = ReaderRecipe(steps=2, batch=2, layers=1, frozen_layers=0)
 INJECTOR = InjectorRecipe(questions=2, steps=2, outcome_batch=2, sentence_batch=2)
-TITANIC = load_library_schema("titanic")
+TITANIC, SENTIMENT = load_library_schema("titanic"), load_library_schema("sentiment")
 
 
 @pytest.fixture(scope="module")
@@ -382,6 +385,53 @@ def test_a_domain_of_the_providers_own_needs_its_wording(  # noqa: PLR0913, PLR0
     assembly = open_assembly(config, base)
     assembly.seat("fruit", make_seat(toy_schema, "orchard"))
     assert assembly.answer("A red fruit of 51 grams. Ripe?", max_new_tokens=2).text is not None
+
+
+def test_a_provider_of_texts_needs_no_table_and_its_injector_no_text(
+    tmp_path: Path, base: BaseLLM, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(fitting, "packaged_encoder", lambda: tiny_encoder)
+    config = ProviderConfig(home=tmp_path, provider="p", trust_domain="t", address="127.0.0.1:0")
+    config.schemas.mkdir()
+    _write(config, SENTIMENT)
+    recipe = TextReaderRecipe(tabular=READER, steps=2, batch=2)
+
+    def fit() -> bool:
+        return fit_connectors(config, base, reader_recipe=recipe, injector_recipe=INJECTOR)
+
+    assert [fit(), fit()] == [True, False]
+    assert isinstance(load_reader(config.connectors), TextReader)
+    cache = tmp_path / "cache" / "llamdex-fl" / "connectors"
+    injectors = sorted(cache.glob("injector-*"))
+    own = config.wordings / "sentiment"
+    own.mkdir(parents=True)
+    with pytest.raises(SchemaError, match="sentiment"):
+        fit()
+    text = (files("llamdex_fl.connectors.texts") / "wording" / "sentiment" / "press.toml").read_text(encoding="utf-8")
+    (own / "me.toml").write_text(text, encoding="utf-8")
+    assert fit() is True, "another wording makes another reader"
+    assert sorted(cache.glob("injector-*")) == injectors
+    assert open_assembly(config, base).schemas == []
+
+
+def test_what_reads_texts_names_connectors_only_where_texts_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "connectors"
+    shutil.copytree(Path(fitting.__file__).parents[1] / "llamdex_fl" / "connectors", code)
+    monkeypatch.setattr(fitting, "files", lambda _: code)
+    tables, texts = [training_wording(TITANIC)], [training_text_wording(SENTIMENT)]
+
+    def keys() -> tuple[str, str]:
+        return fitting._key(tables, "a"), fitting._key(tables, "a", texts=texts)
+
+    before = keys()
+    (code / "texts" / "training.py").write_text("# changed", encoding="utf-8")
+    assert keys()[0] == before[0]
+    assert keys()[1] != before[1]
+    (code / "reader" / "training.py").write_text("# changed", encoding="utf-8")
+    assert keys()[0] != before[0]
 
 
 def _write(config: ProviderConfig, schema: Schema) -> None:

@@ -153,3 +153,19 @@ def test_no_bytes_end_in_anything_but_a_record_error(path: Path, content: bytes)
         path.write_bytes(prefix + content)
         with pytest.raises(RecordError):
             read_records(path, HEART)
+
+
+def test_texts_keep_their_commas_quotes_and_lines(path: Path) -> None:
+    sentiment = load_library_schema("sentiment")
+    path.write_text('text,sentiment\n"Good, she said:\n""very"" good ",positive\n,negative\n', encoding="utf-8")
+    data = read_records(path, sentiment)
+    assert [record["text"] for record in data.records] == ['Good, she said:\n"very" good', None]
+    assert data.labels == (1, 0)
+
+
+def test_a_text_that_is_too_long_is_refused_and_not_shown(path: Path) -> None:
+    path.write_text("text,sentiment\n" + "SECRET" * 400 + ",positive\n", encoding="utf-8")
+    with pytest.raises(RecordError) as refusal:
+        read_records(path, load_library_schema("sentiment"))
+    assert "SECRET" not in str(refusal.value)
+    assert refusal.value.expected == "a text of at most 2000 characters"

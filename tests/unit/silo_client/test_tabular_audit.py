@@ -69,12 +69,12 @@ def test_canaries_are_as_loud_as_clipping_allows() -> None:
 
 
 def test_the_attacker_sees_all_where_there_is_no_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    class NoNoise(silo_client.training._SecureDPOptimizer):
+    class NoNoise(silo_client.training.SecureDPOptimizer):
         def add_noise(self) -> None:
             for parameter in self.params:
                 parameter.grad = parameter.summed_grad.view_as(parameter)
 
-    monkeypatch.setattr(silo_client.training, "_SecureDPOptimizer", NoNoise)
+    monkeypatch.setattr(silo_client.training, "SecureDPOptimizer", NoNoise)
     audited = trainer(canaries=20, recipe=Recipe(sampling_rate=1.0), records=100)
     present = np.arange(20) % 3 == 0
     assert ((audited.scores(audited.train(present)) > 0.0) == present).mean() >= 0.9
@@ -152,12 +152,12 @@ def test_the_command_tells_a_person(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_contradicted_claim_ends_with_exit_code_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class NoNoise(silo_client.training._SecureDPOptimizer):
+    class NoNoise(silo_client.training.SecureDPOptimizer):
         def add_noise(self) -> None:
             for parameter in self.params:
                 parameter.grad = parameter.summed_grad.view_as(parameter)
 
-    monkeypatch.setattr(silo_client.training, "_SecureDPOptimizer", NoNoise)
+    monkeypatch.setattr(silo_client.training, "SecureDPOptimizer", NoNoise)
     assert run(["privacy", "audit", "--canaries", "240", "--runs", "4", "--json"]) == 1
     told = capsys.readouterr()
     assert json.loads(told.out)["consistent"] is False

@@ -231,7 +231,7 @@ def test_the_ledger_is_written_before_a_record_is_read(ledger: Ledger, monkeypat
         assert ledger.entries()[0].status == "begun"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(silo_client.training, "_noisy_counts", refuse)
+    monkeypatch.setattr(silo_client.training, "noisy_counts", refuse)
     monkeypatch.setattr(silo_client.training, "encode", refuse)
     with pytest.raises(KeyboardInterrupt):
         train(HEART, patients(), ALLOWED, ledger)
@@ -241,7 +241,7 @@ def test_the_ledger_is_written_before_a_record_is_read(ledger: Ledger, monkeypat
 def test_a_spent_budget_stops_training(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     tight = replace(ALLOWED, budget=Budget(epsilon=1.2, delta=1e-4))
     train(HEART, patients(), tight, ledger)
-    monkeypatch.setattr(silo_client.training, "_noisy_counts", lambda *_: pytest.fail("records were read"))
+    monkeypatch.setattr(silo_client.training, "noisy_counts", lambda *_: pytest.fail("records were read"))
     with pytest.raises(BudgetSpentError, match="which would still fit"):
         train(HEART, patients(), tight, ledger)
     assert len(ledger.entries()) == 1

@@ -106,6 +106,11 @@ def test_titanic_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(schema.feature(name).contains(value) for name, value in passenger.features.items())
 
 
+def test_synthetic_consortia_hold_no_texts() -> None:
+    with pytest.raises(ValueError, match="no texts"):
+        synthetic_silos(load_library_schema("sentiment"), 0)
+
+
 def test_synthetic_consortia_follow_the_schema_and_their_seed(tmp_path: Path) -> None:
     silos = synthetic_silos(HEART, 3)
     assert silos == synthetic_silos(HEART, 3) != synthetic_silos(HEART, 4)

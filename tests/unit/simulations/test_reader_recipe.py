@@ -1,9 +1,13 @@
 """Scoring a reader's recipe: in which wordings, and what counts."""
 
 import random
+from functools import partial
+
+import pytest
 
 from llamdex_fl.connectors.questions import QuestionGenerator, load_wording, training_wording
 from llamdex_fl.connectors.reader import ReaderRecipe
+from llamdex_fl.connectors.texts import TextReaderRecipe
 from llamdex_fl.schema import load_library_schema
 from simulations.evaluation import DEVELOPMENT_WORDINGS, WORDINGS
 from simulations.reader_recipe import score_recipe
@@ -39,3 +43,12 @@ def test_three_sets_of_wordings_are_three() -> None:
         assert not texts[0] & texts[2]
         assert not texts[1] & texts[2]
         assert QuestionGenerator(load_wording(schema, WORDINGS / f"{name}.toml")).sample(random.Random(0)).text
+
+
+def test_texts_are_scored_beside_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulations.reader_recipe.TextReaderRecipe", partial(TextReaderRecipe, steps=2, batch=2))
+    scores, _ = score_recipe(ReaderRecipe(steps=2, batch=2, layers=1), questions=2, texts=True)
+    own = [score for score in scores if score.schema == "sentiment"]
+    assert [score.wording for score in own] == ["training", "development"]
+    assert all(score.false_routes is not None and set(score.per_feature) == {"text"} for score in own)
+    assert len(scores) == 6

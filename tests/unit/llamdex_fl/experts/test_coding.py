@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamdex_fl.errors import RecordError
+from llamdex_fl.errors import InputError, RecordError
 from llamdex_fl.experts import coded_size, encode
 from llamdex_fl.schema import Feature, Schema, Target, Value, load_library_schema
 
@@ -130,3 +130,8 @@ def test_what_does_not_fit_is_refused_without_its_value(record: dict[str, Value]
 def test_size() -> None:
     assert coded_size(HEART) == 5 * 10 + 3 + 5 + 3 + 4 + 3
     assert encode(HEART, []).shape == (0, coded_size(HEART))
+
+
+def test_texts_have_no_such_coding() -> None:
+    with pytest.raises(InputError, match="are texts"):
+        encode(load_library_schema("sentiment"), [{"text": "good"}])

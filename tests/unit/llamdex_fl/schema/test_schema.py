@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamdex_fl.errors import SchemaError
-from llamdex_fl.schema import Feature, library_names, load_library_schema, load_schema, parse_schema
+from llamdex_fl.schema import (
+    MOST_TEXT_CHARACTERS,
+    Feature,
+    library_names,
+    load_library_schema,
+    load_schema,
+    parse_schema,
+)
 
 _TEXT = st.text(st.characters(codec="utf-8"), max_size=12).map(str.strip).filter(bool)
 _NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}", fullmatch=True)
@@ -51,6 +58,8 @@ def schema_documents(draw: st.DrawFn) -> dict[str, Any]:
     target: dict[str, Any] = {"name": own, "labels": labels, "answers": draw(several)}
     if draw(st.booleans()):
         target["sentences"] = draw(several)
+    if draw(st.booleans()) and "text" not in {own, silo_column}:
+        features = [_text()]
     document = {
         "name": draw(_NAME),
         "title": draw(_TEXT),
@@ -100,6 +109,10 @@ def _document() -> dict[str, Any]:
     }
 
 
+def _text(**more: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    return {"name": "text", "kind": "text", "description": "what somebody wrote", **more}
+
+
 def _set(*path: str | int, to: Any) -> Callable[[dict[str, Any]], None]:  # noqa: ANN401 - JSON
     def change(document: Any) -> None:  # noqa: ANN401
         for step in path[:-1]:
@@ -117,7 +130,13 @@ _WRONG = {
     "features no list": _set("features", to={}),
     "a feature no object": _set("features", 0, to="colour"),
     "two features of one name": _set("features", 0, "name", to="weight"),
-    "an unknown kind": _set("features", 0, "kind", to="text"),
+    "an unknown kind": _set("features", 0, "kind", to="image"),
+    "a text beside another feature": _set("features", 0, to={"name": "a", "kind": "text", "description": "a text"}),
+    "a text with categories": _set("features", to=[_text(categories=["a", "b"])]),
+    "a text with a range": _set("features", to=[_text(range=[0, 1])]),
+    "a text with a unit": _set("features", to=[_text(unit="words")]),
+    "a text without a description": _set("features", to=[{"name": "a", "kind": "text"}]),
+    "two texts": _set("features", to=[_text(), _text() | {"name": "b"}]),
     "a kind that is a list": _set("features", 0, "kind", to=["category"]),
     "a category with a range": _set("features", 0, "range", to=[0, 1]),
     "a number with categories": _set("features", 1, "categories", to=["a", "b"]),
@@ -221,3 +240,35 @@ def test_an_integer_holds_whole_numbers_within_its_bounds(value: Any, allowed: b
 def test_a_category_holds_its_categories(value: Any, allowed: bool) -> None:  # noqa: ANN401, FBT001
     feature = Feature(name="colour", kind="category", description="c", categories=("red", "green"))
     assert feature.contains(value) is allowed
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed"),
+    [
+        (None, True),
+        ("good", True),
+        ("g" * MOST_TEXT_CHARACTERS, True),
+        ("g" * (MOST_TEXT_CHARACTERS + 1), False),
+        ("", False),
+        (" \n", False),
+        ("\ud800", False),
+        (1, False),
+        (["good"], False),
+    ],
+)
+def test_a_text_is_what_a_person_wrote_and_not_too_long(value: Any, allowed: bool) -> None:  # noqa: ANN401, FBT001
+    feature = Feature(name="text", kind="text", description="what somebody wrote")
+    assert feature.contains(value) is allowed
+    assert feature.expected() == "a text of at most 2000 characters"
+    assert feature.is_text
+    assert not feature.is_category
+    with pytest.raises(AssertionError, match="its kind is text"):
+        feature.low_high()
+
+
+def test_a_schema_of_texts_comes_back_and_has_no_codes() -> None:
+    schema = parse_schema(json.dumps(_document() | {"features": [_text()]}))
+    assert schema.is_text
+    assert schema.as_dict()["features"] == [_text()]
+    assert parse_schema(json.dumps(schema.as_dict())) == schema
+    assert not parse_schema(json.dumps(_document())).is_text

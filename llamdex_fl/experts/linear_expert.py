@@ -1,0 +1,33 @@
+"""The expert of ``thermometer_linear/v1``: softmax regression on codes. Legend: n records, C classes, D codes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llamdex_fl.experts.coding import encode
+from llamdex_fl.experts.expert import Expert
+from llamdex_fl.schema import Schema, Value
+
+__all__ = ["LinearExpert"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LinearExpert(Expert):
+    """Softmax regression; made by ``Expert.from_tensors``."""
+
+    schema: Schema
+    weight_CD: NDArray[np.float64]
+    bias_C: NDArray[np.float64]
+    class_counts_C: NDArray[np.float64]
+
+    def log_odds(self, records: Sequence[Mapping[str, Value]]) -> NDArray[np.float64]:
+        """Centred log-probabilities, [n, C].
+
+        Raises:
+            RecordError: a record does not fit the schema.
+        """
+        logits_nC = encode(self.schema, records).astype(np.float64) @ self.weight_CD.T + self.bias_C
+        centred: NDArray[np.float64] = logits_nC - logits_nC.mean(axis=1, keepdims=True)
+        return centred
