@@ -15,7 +15,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -29,7 +28,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import skip_init
 
 from llamdex_fl.errors import PolicyError
-from llamdex_fl.experts import THERMOMETER_LINEAR, encode
+from llamdex_fl.experts import ARCHITECTURES, code_records
 from llamdex_fl.privacy import (
     DataSetId,
     Guarantee,
@@ -47,36 +46,12 @@ from llamdex_fl.schema import Schema
 from silo_client.data import SiloData
 from silo_client.noise import NoiseSource, SecureNoise, gaussians, laplaces
 from silo_client.policy import Authorisation
+from silo_client.recipe import Recipe, recipe_for
 
 __all__ = ["Recipe", "train"]
 
 #: Told after each step: steps done, steps planned. Both are public.
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """How an expert is trained. Every number is public, chosen on synthetic records: docs/adr/0004-expert-recipe.md.
-
-    Attributes:
-        counts_share: share of epsilon that the class counts get; the composition is then calibrated as a whole.
-        sampling_rate: each record's chance to be in a batch, independently in every step.
-        steps: DP-SGD steps.
-        max_grad_norm: bound on the length of one record's gradient over all weights.
-        learning_rate: of plain SGD on the mean gradient.
-        l2_records: strength of the L2 penalty, divided by the noisy number of records.
-        constant: value of the constant code through which the bias is learned.
-        least_records: the noisy number of records is taken to be at least this.
-    """
-
-    counts_share: float = 0.2
-    sampling_rate: float = 0.5
-    steps: int = 60
-    max_grad_norm: float = math.sqrt(2.0)
-    learning_rate: float = 0.3
-    l2_records: float = 20.0
-    constant: float = 0.5
-    least_records: float = 20.0
 
 
 def train(  # noqa: PLR0913 - the last three are for tests, simulations and displays
@@ -96,7 +71,7 @@ def train(  # noqa: PLR0913 - the last three are for tests, simulations and disp
         data: the private records.
         authorisation: from ``silo_client.policy.authorise``.
         ledger: the silo's ledger.
-        recipe: public settings; None for the defaults.
+        recipe: public settings; None for ``recipe_for`` the offer's architecture.
         noise: only for tests and simulations; None takes the operating system's generator.
         progress: called after each step.
 
@@ -110,9 +85,10 @@ def train(  # noqa: PLR0913 - the last three are for tests, simulations and disp
         InputError: epsilon and delta cannot be met by this recipe.
         AccountantsDisagreeError: the certificate does not stand the cross-check; no record was used.
     """
-    recipe = Recipe() if recipe is None else recipe
     noise = SecureNoise() if noise is None else noise
     _require_fit(schema, data, authorisation)
+    architecture = authorisation.offer.architecture
+    recipe = recipe_for(architecture, schema, authorisation.record_bound) if recipe is None else recipe
     counts, steps, guarantee = _plan(authorisation, recipe)
     entry = ledger.begin(
         Spending(
@@ -126,13 +102,13 @@ def train(  # noqa: PLR0913 - the last three are for tests, simulations and disp
     )
     labels_n = np.array(data.labels, np.int64)
     counts_C = _noisy_counts(labels_n, len(schema.target.labels), counts, noise)
-    codes_nD = encode(schema, data.records).astype(np.float64)
+    codes_nD = code_records(architecture, schema, data.records).astype(np.float64)
     with _one_thread():
         weight_CD, bias_C = _dp_sgd(codes_nD, labels_n, counts_C, steps, recipe, noise, progress)
     ledger.finish(entry)
     return Release(
         schema_digest=schema.digest(),
-        architecture=THERMOMETER_LINEAR,
+        architecture=architecture,
         tensors={
             "weight": weight_CD.astype(np.float32),
             "bias": bias_C.astype(np.float32),
@@ -170,10 +146,10 @@ def _require_fit(schema: Schema, data: SiloData, authorisation: Authorisation) -
             next_step="raise record_bound in policy.toml, and lower delta below 1 / record_bound",
         )
     offer = authorisation.offer
-    if (offer.schema_digest, offer.architecture) != (schema.digest(), THERMOMETER_LINEAR):
+    if offer.schema_digest != schema.digest() or offer.architecture not in ARCHITECTURES:
         raise PolicyError(
             "The offer is for something that is not trained here.",
-            expected=f"{THERMOMETER_LINEAR} for the schema {schema.digest()}",
+            expected=f"{' or '.join(ARCHITECTURES)} for the schema {schema.digest()}",
             got=f"{offer.architecture[:80]} for {offer.schema_digest[:80]}",
             next_step="offer what the silo's policy lists",
         )
@@ -238,8 +214,11 @@ def _dp_sgd(  # noqa: PLR0913, PLR0917 - the inputs of one algorithm, all of the
     torch.nn.init.zeros_(layer.weight)
     # The loss is a sum, so a record's gradient does not depend on who else is in the batch.
     model = GradSampleModule(layer, loss_reduction="sum")
+    pace = recipe.pace(records, mechanism)
     optimizer = _SecureDPOptimizer(
-        torch.optim.SGD(layer.parameters(), lr=recipe.learning_rate, weight_decay=recipe.l2_records / records),
+        torch.optim.SGD(
+            layer.parameters(), lr=pace.learning_rate, momentum=pace.momentum, weight_decay=pace.penalty
+        ),
         mechanism=mechanism,
         expected_batch_size=mechanism.sampling_rate * records,
         noise=noise,

@@ -5,7 +5,16 @@ released tensors, and the combination of several experts. Not here: training (``
 expert's answer enters the LLM (``llamdex_fl.connectors``). Everything works on the provider's side, without opacus.
 """
 
-from llamdex_fl.experts.architecture import ARCHITECTURES, THERMOMETER_LINEAR, tensor_shapes
+from llamdex_fl.experts.architecture import (
+    ARCHITECTURES,
+    THERMOMETER_CROSSES,
+    THERMOMETER_LARGE,
+    THERMOMETER_LINEAR,
+    code_length,
+    code_records,
+    recommended_architecture,
+    tensor_shapes,
+)
 from llamdex_fl.experts.coding import coded_size, encode
 from llamdex_fl.experts.combine import CombinationRecipe, Evidence, combine, pooled_prior, voices
 from llamdex_fl.experts.expert import Expert
@@ -13,16 +22,21 @@ from llamdex_fl.experts.scores import auc, one_against_rest
 
 __all__ = [
     "ARCHITECTURES",
+    "THERMOMETER_CROSSES",
+    "THERMOMETER_LARGE",
     "THERMOMETER_LINEAR",
     "CombinationRecipe",
     "Evidence",
     "Expert",
     "auc",
+    "code_length",
+    "code_records",
     "coded_size",
     "combine",
     "encode",
     "one_against_rest",
     "pooled_prior",
+    "recommended_architecture",
     "tensor_shapes",
     "voices",
 ]

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llamdex_fl.errors import WeightsError
-from llamdex_fl.experts.architecture import THERMOMETER_LINEAR, tensor_shapes
-from llamdex_fl.experts.coding import encode
+from llamdex_fl.experts.architecture import THERMOMETER_LINEAR, code_records, tensor_shapes
 from llamdex_fl.schema import Schema, Value
 
 __all__ = ["Expert", "log_softmax"]
@@ -34,6 +33,7 @@ class Expert:
     weight_CD: NDArray[np.float64]
     bias_C: NDArray[np.float64]
     class_counts_C: NDArray[np.float64]
+    architecture: str = THERMOMETER_LINEAR
 
     @classmethod
     def from_tensors(
@@ -61,7 +61,11 @@ class Expert:
         for copy in copies.values():
             copy.setflags(write=False)
         return cls(
-            schema=schema, weight_CD=copies["weight"], bias_C=copies["bias"], class_counts_C=copies["class_counts"]
+            schema=schema,
+            weight_CD=copies["weight"],
+            bias_C=copies["bias"],
+            class_counts_C=copies["class_counts"],
+            architecture=architecture,
         )
 
     @property
@@ -76,7 +80,8 @@ class Expert:
         Raises:
             RecordError: a record does not fit the schema.
         """
-        logits_nC = encode(self.schema, records).astype(np.float64) @ self.weight_CD.T + self.bias_C
+        codes_nD = code_records(self.architecture, self.schema, records).astype(np.float64)
+        logits_nC = codes_nD @ self.weight_CD.T + self.bias_C
         centred: NDArray[np.float64] = logits_nC - logits_nC.mean(axis=1, keepdims=True)
         return centred
 
