@@ -7,22 +7,37 @@ on records. The learning rate and the penalty may follow from the noisy number o
 import math
 from dataclasses import dataclass
 
-from llamdex_fl.experts import THERMOMETER_LINEAR, code_length
+from llamdex_fl.experts import THERMOMETER_CROSSES, THERMOMETER_LARGE, THERMOMETER_LINEAR, code_length
 from llamdex_fl.privacy import SampledGaussian
 from llamdex_fl.schema import Schema
 
 __all__ = ["Pace", "Recipe", "recipe_for"]
 
-#: Of the scaled recipe; what else was tried stands in docs/adr/0008.
-_COUNTS_SHARE = 0.1
-_CLIP = 0.7
-_LOUDNESS = 1.4
-_STIFFNESS = 0.5
+#: Of the recipes that scale with the records; what else was tried stands in docs/adr/0008.
 _STEPS = 150
 _MOMENTUM = 0.9
-#: Expected records in a batch, by the policy's bound: more costs time and gives no less noise.
-_BATCH = 1024
+#: The counts' share of epsilon: their noise, 1 / (share epsilon), is a hundredth of the bound on records at epsilon 1.
+_COUNTS = 100.0
+_LEAST_SHARE, _MOST_SHARE = 0.02, 0.1
+#: Expected records in a batch, by the policy's bound: more costs time, and the noise hardly falls.
+_BATCH = 2048
 _LEAST_RATE, _MOST_RATE = 0.05, 0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Scale:
+    """What scales: the clip norm in lengths of a record's codes, and two attributes of ``Recipe``."""
+
+    clip: float
+    loudness: float
+    stiffness: float
+
+
+#: Tables that are all categories tend to follow rules, so few of their gradients are long, and labels are sure.
+_SCALES = {
+    THERMOMETER_LARGE: _Scale(clip=0.7, loudness=1.4, stiffness=0.5),
+    THERMOMETER_CROSSES: _Scale(clip=0.35, loudness=2.8, stiffness=0.1),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,8 +64,8 @@ class Recipe:
         constant: value of the constant code through which the bias is learned.
         least_records: the noisy number of records is taken to be at least this.
         loudness: None for the learning rate and penalty above. Else both follow from the number of records and the
-            noise: weights travel so far that their noise moves a record's logits by this much, and the penalty is
-            as strong as that travel is short.
+            noise: weights travel so far that their noise moves a record's logits by this much.
+        stiffness: the L2 penalty then, times the travel.
         code_length: usual length of a record's codes, the constant included; only ``loudness`` needs it.
     """
 
@@ -64,6 +79,7 @@ class Recipe:
     constant: float = 0.5
     least_records: float = 20.0
     loudness: float | None = None
+    stiffness: float = 0.0
     code_length: float = 1.0
 
     def pace(self, records: float, mechanism: SampledGaussian) -> Pace:
@@ -74,18 +90,16 @@ class Recipe:
             mechanism: the calibrated noise.
         """
         if self.loudness is None:
-            return Pace(
-                learning_rate=self.learning_rate, penalty=self.l2_records / records, momentum=self.momentum
-            )
+            return Pace(learning_rate=self.learning_rate, penalty=self.l2_records / records, momentum=self.momentum)
         # After a travel (the sum of all steps' learning rates) the noise of one weight is noise * travel.
         noise = mechanism.noise_multiplier / (mechanism.sampling_rate * math.sqrt(mechanism.steps))
         noise *= mechanism.max_grad_norm / records
         travel = self.loudness / (noise * self.code_length)
-        # The softmax's curvature is at most code_length^2 / 2, and momentum is stable up to 2 (1 + momentum) / curvature.
+        # The softmax's curvature is at most code_length^2 / 2; momentum is stable up to 2 (1 + momentum) / curvature.
         most = 4.0 * (1.0 + self.momentum) / self.code_length**2
         per_step = mechanism.steps / (1.0 - self.momentum)
         travel = min(travel, most * per_step)
-        return Pace(learning_rate=travel / per_step, penalty=_STIFFNESS / travel, momentum=self.momentum)
+        return Pace(learning_rate=travel / per_step, penalty=self.stiffness / travel, momentum=self.momentum)
 
 
 def recipe_for(architecture: str, schema: Schema, record_bound: int) -> Recipe:
@@ -99,15 +113,17 @@ def recipe_for(architecture: str, schema: Schema, record_bound: int) -> Recipe:
     Raises:
         InputError: the architecture is unknown.
     """
+    length = math.hypot(code_length(architecture, schema), Recipe().constant)
     if architecture == THERMOMETER_LINEAR:
         return Recipe()
-    length = math.hypot(code_length(architecture, schema), Recipe().constant)
+    scale = _SCALES[architecture]
     return Recipe(
-        counts_share=_COUNTS_SHARE,
+        counts_share=min(max(_COUNTS / record_bound, _LEAST_SHARE), _MOST_SHARE),
         sampling_rate=min(max(_BATCH / record_bound, _LEAST_RATE), _MOST_RATE),
         steps=_STEPS,
-        max_grad_norm=_CLIP * length,
+        max_grad_norm=scale.clip * length,
         momentum=_MOMENTUM,
-        loudness=_LOUDNESS,
+        loudness=scale.loudness,
+        stiffness=scale.stiffness,
         code_length=length,
     )

@@ -216,9 +216,7 @@ def _dp_sgd(  # noqa: PLR0913, PLR0917 - the inputs of one algorithm, all of the
     model = GradSampleModule(layer, loss_reduction="sum")
     pace = recipe.pace(records, mechanism)
     optimizer = _SecureDPOptimizer(
-        torch.optim.SGD(
-            layer.parameters(), lr=pace.learning_rate, momentum=pace.momentum, weight_decay=pace.penalty
-        ),
+        torch.optim.SGD(layer.parameters(), lr=pace.learning_rate, momentum=pace.momentum, weight_decay=pace.penalty),
         mechanism=mechanism,
         expected_batch_size=mechanism.sampling_rate * records,
         noise=noise,

@@ -70,9 +70,7 @@ def tensor_shapes(architecture: str, schema: Schema) -> dict[str, tuple[int, ...
     return {"weight": (classes, size), "bias": (classes,), "class_counts": (classes,)}
 
 
-def code_records(
-    architecture: str, schema: Schema, records: Sequence[Mapping[str, Value]]
-) -> NDArray[np.float32]:
+def code_records(architecture: str, schema: Schema, records: Sequence[Mapping[str, Value]]) -> NDArray[np.float32]:
     """Records as an architecture's experts see them, [n, D]; everything comes from the schema.
 
     Raises:

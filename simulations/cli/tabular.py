@@ -21,7 +21,9 @@ _COLUMNS = ("expert", "regression", "boosting")
 
 @app.command()
 def tabular(
-    more: Annotated[list[str] | None, typer.Argument(help="More data sets, so that --datasets wine bank works.")] = None,
+    more: Annotated[
+        list[str] | None, typer.Argument(help="More data sets, so that --datasets wine bank works.")
+    ] = None,
     *,
     datasets: Annotated[
         list[str] | None, typer.Option(help="titanic, heart, nursery, wine, bank or pima, or several. All without it.")
@@ -51,7 +53,9 @@ def tabular(
                 stage = functools.partial(told, f"{name}, seed {seed}")
                 results[name].append(measure_table(name, seed, epsilon=epsilon, delta=delta, on_step=stage))
     if as_json:
-        console.print_json({"seeds": seeds, "epsilon": epsilon, "data_sets": [_document(own) for own in results.values()]})
+        console.print_json(
+            {"seeds": seeds, "epsilon": epsilon, "data_sets": [_document(own) for own in results.values()]}
+        )
         return
     console.stdout.print(_table(list(results.values()), epsilon))
 
@@ -71,14 +75,16 @@ def _document(own: "list[TableResult]") -> dict[str, Any]:
         },
         **{
             column: {
-                figure: _mean_and_spread([getattr(score, figure) for score in scores])
-                for figure in ("accuracy", "auc")
+                figure: _mean_and_spread([getattr(score, figure) for score in scores]) for figure in ("accuracy", "auc")
             }
             for column in _COLUMNS
             if (scores := _scores(own, column))
         },
         "seeds": [
-            {"seed": result.seed, **{column: asdict(score) for column in _COLUMNS if (score := getattr(result, column))}}
+            {
+                "seed": result.seed,
+                **{column: asdict(score) for column in _COLUMNS if (score := getattr(result, column))},
+            }
             for result in own
         ],
     }
@@ -100,7 +106,15 @@ def _table(results: "list[list[TableResult]]", epsilon: float) -> Table:
         title=f"accuracy / AUC on held-out records, mean ± spread over {len(results[0])} seeds; epsilon "
         f"{epsilon:g} speaks of one {UNIT} ({ADJACENCY})"
     )
-    for name in ("", "records", "delta", "majority", "private expert", "regression, in the clear", "boosting, in the clear"):
+    for name in (
+        "",
+        "records",
+        "delta",
+        "majority",
+        "private expert",
+        "regression, in the clear",
+        "boosting, in the clear",
+    ):
         table.add_column(name, justify="right" if name else "left")
     for own in results:
         cells = []
@@ -116,5 +130,7 @@ def _table(results: "list[list[TableResult]]", epsilon: float) -> Table:
                 else "scikit-learn is not installed"
             )
         majority = _mean_and_spread([result.majority for result in own])["mean"]
-        table.add_row(own[0].data_set, str(own[0].records), f"{own[0].guarantee.delta:.0e}", f"{100 * majority:.1f}", *cells)
+        table.add_row(
+            own[0].data_set, str(own[0].records), f"{own[0].guarantee.delta:.0e}", f"{100 * majority:.1f}", *cells
+        )
     return table

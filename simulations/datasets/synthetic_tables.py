@@ -58,9 +58,7 @@ def synthetic_table(seed: int, size: int, *, share_of_numbers: float | None = No
     records = tuple(
         LabelledRecord(
             features={
-                feature.name: columns[place][row]
-                for place, feature in enumerate(features)
-                if not absent[row, place]
+                feature.name: columns[place][row] for place, feature in enumerate(features) if not absent[row, place]
             },
             label=int(labels[row]),
         )

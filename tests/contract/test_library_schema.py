@@ -10,13 +10,12 @@ from simulations.evaluation import WORDINGS
 
 
 class LibrarySchemaContract:
-    """It can be asked about, in words that are trained on and in words that are not, and answered in sentences."""
+    """It can be asked about, and answered in sentences."""
 
     schema: Schema
 
-    def test_it_has_a_training_wording_and_a_held_out_one(self) -> None:
+    def test_it_has_a_training_wording(self) -> None:
         assert training_wording(self.schema).phrases
-        assert load_wording(self.schema, WORDINGS / f"{self.schema.name}.toml").phrases
 
     def test_a_sentence_begins_with_its_answer_and_ends_with_a_stop(self) -> None:
         for answer, sentence in zip(self.schema.target.answers, self.schema.target.sentences, strict=True):
@@ -42,20 +41,52 @@ class LibrarySchemaContract:
         assert self.schema.title
 
 
-class TestHeart(LibrarySchemaContract):
+class AskedSchemaContract(LibrarySchemaContract):
+    """It is asked about in the demo too, in words that nothing was trained on."""
+
+    def test_it_has_a_held_out_wording(self) -> None:
+        assert load_wording(self.schema, WORDINGS / f"{self.schema.name}.toml").phrases
+
+
+class TestHeart(AskedSchemaContract):
     """Heart."""
 
     schema = load_library_schema("heart")
 
 
-class TestTitanic(LibrarySchemaContract):
+class TestTitanic(AskedSchemaContract):
     """Titanic."""
 
     schema = load_library_schema("titanic")
 
 
+class TestNursery(LibrarySchemaContract):
+    """Nursery."""
+
+    schema = load_library_schema("nursery")
+
+
+class TestWine(LibrarySchemaContract):
+    """Wine."""
+
+    schema = load_library_schema("wine")
+
+
+class TestBank(LibrarySchemaContract):
+    """Bank."""
+
+    schema = load_library_schema("bank")
+
+
+class TestPima(LibrarySchemaContract):
+    """Pima."""
+
+    schema = load_library_schema("pima")
+
+
 def test_every_library_schema_is_under_the_contract() -> None:
-    covered = {contract.schema.name for contract in LibrarySchemaContract.__subclasses__()}
+    contracts = [*LibrarySchemaContract.__subclasses__(), *AskedSchemaContract.__subclasses__()]
+    covered = {contract.schema.name for contract in contracts if contract is not AskedSchemaContract}
     assert covered == set(library_names())
 
 
