@@ -22,21 +22,23 @@ _LEAST_SHARE, _MOST_SHARE = 0.02, 0.1
 #: Expected records in a batch, by the policy's bound: more costs time, and the noise hardly falls.
 _BATCH = 2048
 _LEAST_RATE, _MOST_RATE = 0.05, 0.5
+_THOUSAND = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Scale:
-    """What scales: the clip norm in lengths of a record's codes, and two attributes of ``Recipe``."""
+    """What scales: the clip norm in lengths of a record's codes, and three attributes of ``Recipe``."""
 
     clip: float
     loudness: float
+    growth: float
     stiffness: float
 
 
 #: Tables that are all categories tend to follow rules, so few of their gradients are long, and labels are sure.
 _SCALES = {
-    THERMOMETER_LARGE: _Scale(clip=0.7, loudness=1.4, stiffness=0.5),
-    THERMOMETER_CROSSES: _Scale(clip=0.35, loudness=2.8, stiffness=0.1),
+    THERMOMETER_LARGE: _Scale(clip=0.7, loudness=1.4, growth=0.0, stiffness=0.5),
+    THERMOMETER_CROSSES: _Scale(clip=0.35, loudness=1.25, growth=0.5, stiffness=0.1),
 }
 
 
@@ -64,7 +66,8 @@ class Recipe:
         constant: value of the constant code through which the bias is learned.
         least_records: the noisy number of records is taken to be at least this.
         loudness: None for the learning rate and penalty above. Else both follow from the number of records and the
-            noise: weights travel so far that their noise moves a record's logits by this much.
+            noise: weights travel so far that their noise moves a record's logits by this much, at 1,000 records.
+        growth: power of the number of records with which ``loudness`` grows.
         stiffness: the L2 penalty then, times the travel.
         code_length: usual length of a record's codes, the constant included; only ``loudness`` needs it.
     """
@@ -79,6 +82,7 @@ class Recipe:
     constant: float = 0.5
     least_records: float = 20.0
     loudness: float | None = None
+    growth: float = 0.0
     stiffness: float = 0.0
     code_length: float = 1.0
 
@@ -94,9 +98,11 @@ class Recipe:
         # After a travel (the sum of all steps' learning rates) the noise of one weight is noise * travel.
         noise = mechanism.noise_multiplier / (mechanism.sampling_rate * math.sqrt(mechanism.steps))
         noise *= mechanism.max_grad_norm / records
-        travel = self.loudness / (noise * self.code_length)
-        # The softmax's curvature is at most code_length^2 / 2; momentum is stable up to 2 (1 + momentum) / curvature.
-        most = 4.0 * (1.0 + self.momentum) / self.code_length**2
+        loudness = self.loudness * (records / _THOUSAND) ** self.growth
+        travel = loudness / (noise * self.code_length)
+        # Momentum is stable up to 2 (1 + momentum) / curvature. Curvature is p (1 - p), at most 1/4, times the codes'
+        # mean square in their commonest direction, taken to be at most half of all their square.
+        most = 16.0 * (1.0 + self.momentum) / self.code_length**2
         per_step = mechanism.steps / (1.0 - self.momentum)
         travel = min(travel, most * per_step)
         return Pace(learning_rate=travel / per_step, penalty=self.stiffness / travel, momentum=self.momentum)
@@ -113,9 +119,9 @@ def recipe_for(architecture: str, schema: Schema, record_bound: int) -> Recipe:
     Raises:
         InputError: the architecture is unknown.
     """
-    length = math.hypot(code_length(architecture, schema), Recipe().constant)
     if architecture == THERMOMETER_LINEAR:
         return Recipe()
+    length = math.hypot(code_length(architecture, schema), Recipe().constant)
     scale = _SCALES[architecture]
     return Recipe(
         counts_share=min(max(_COUNTS / record_bound, _LEAST_SHARE), _MOST_SHARE),
@@ -124,6 +130,7 @@ def recipe_for(architecture: str, schema: Schema, record_bound: int) -> Recipe:
         max_grad_norm=scale.clip * length,
         momentum=_MOMENTUM,
         loudness=scale.loudness,
+        growth=scale.growth,
         stiffness=scale.stiffness,
         code_length=length,
     )

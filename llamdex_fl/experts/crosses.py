@@ -40,6 +40,8 @@ def with_crosses(schema: Schema, codes_nD: NDArray[np.float32]) -> NDArray[np.fl
         for feature, start in zip(schema.features, starts[:-1], strict=True)
         if feature.is_category
     ]
-    records = len(codes_nD)
-    pairs = [(one[:, :, None] * other[:, None, :]).reshape(records, -1) for one, other in combinations(categories, 2)]
+    pairs = [
+        (one[:, :, None] * other[:, None, :]).reshape(len(codes_nD), one.shape[1] * other.shape[1])
+        for one, other in combinations(categories, 2)
+    ]
     return np.concatenate([codes_nD, *pairs], axis=1)

@@ -8,7 +8,6 @@ import typer
 from rich.table import Table
 
 from llamdex_fl import console
-from llamdex_fl.privacy.guarantee import ADJACENCY, UNIT
 from simulations.cli.main import app
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ _COLUMNS = ("expert", "regression", "boosting")
 
 
 @app.command()
-def tabular(
+def tabular(  # noqa: PLR0913 - each is an option
     more: Annotated[
         list[str] | None, typer.Argument(help="More data sets, so that --datasets wine bank works.")
     ] = None,
@@ -48,10 +47,10 @@ def tabular(
         raise typer.BadParameter(f"expected {', '.join(TABLES)}, not {unknown[0]}", param_hint="--datasets")
     results: dict[str, list[TableResult]] = {name: [] for name in names}
     with console.stages() as told:
-        for name in results:
+        for name, own in results.items():
             for seed in range(seeds):
                 stage = functools.partial(told, f"{name}, seed {seed}")
-                results[name].append(measure_table(name, seed, epsilon=epsilon, delta=delta, on_step=stage))
+                own.append(measure_table(name, seed, epsilon=epsilon, delta=delta, on_step=stage))
     if as_json:
         console.print_json(
             {"seeds": seeds, "epsilon": epsilon, "data_sets": [_document(own) for own in results.values()]}
@@ -61,6 +60,8 @@ def tabular(
 
 
 def _document(own: "list[TableResult]") -> dict[str, Any]:
+    from llamdex_fl.privacy import ADJACENCY, UNIT  # noqa: PLC0415 - loads scipy, and --help must not
+
     first = own[0]
     return {
         "data_set": first.data_set,
@@ -102,9 +103,12 @@ def _mean_and_spread(numbers: list[float]) -> dict[str, float]:
 
 
 def _table(results: "list[list[TableResult]]", epsilon: float) -> Table:
+    from llamdex_fl.privacy import ADJACENCY, UNIT  # noqa: PLC0415 - loads scipy, and --help must not
+
     table = Table(
-        title=f"accuracy / AUC on held-out records, mean ± spread over {len(results[0])} seeds; epsilon "
-        f"{epsilon:g} speaks of one {UNIT} ({ADJACENCY})"
+        title=f"On held-out records, mean ± spread over {len(results[0])} seeds; epsilon {epsilon:g} at the delta "
+        f"shown, for one {UNIT} ({ADJACENCY})",
+        show_lines=True,
     )
     for name in (
         "",
@@ -112,25 +116,25 @@ def _table(results: "list[list[TableResult]]", epsilon: float) -> Table:
         "delta",
         "majority",
         "private expert",
-        "regression, in the clear",
-        "boosting, in the clear",
+        "regression\nin the clear",
+        "boosting\nin the clear",
     ):
         table.add_column(name, justify="right" if name else "left")
     for own in results:
-        cells = []
-        for column in _COLUMNS:
-            scores = _scores(own, column)
-            right, under = (
-                _mean_and_spread([getattr(score, figure) for score in scores or [own[0].expert]])
-                for figure in ("accuracy", "auc")
-            )
-            cells.append(
-                f"{100 * right['mean']:.1f} ± {100 * right['spread']:.1f} / {under['mean']:.3f} ± {under['spread']:.3f}"
-                if scores
-                else "scikit-learn is not installed"
-            )
-        majority = _mean_and_spread([result.majority for result in own])["mean"]
+        first, majority = own[0], _mean_and_spread([result.majority for result in own])["mean"]
         table.add_row(
-            own[0].data_set, str(own[0].records), f"{own[0].guarantee.delta:.0e}", f"{100 * majority:.1f}", *cells
+            first.data_set,
+            str(first.records),
+            f"{first.guarantee.delta:.0e}",
+            f"{100 * majority:.1f}",
+            *[_cell(_scores(own, column)) for column in _COLUMNS],
         )
     return table
+
+
+def _cell(scores: "list[Score]") -> str:
+    if not scores:
+        return "needs\nscikit-learn"
+    right = _mean_and_spread([score.accuracy for score in scores])
+    under = _mean_and_spread([score.auc for score in scores])
+    return f"{100 * right['mean']:.1f} ± {100 * right['spread']:.1f}\nAUC {under['mean']:.3f} ± {under['spread']:.3f}"

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from llamdex_fl.schema import Feature, Schema, Target, Value
 from simulations.datasets.records import LabelledRecord
 
-__all__ = ["SyntheticTable", "synthetic_table"]
+__all__ = ["SyntheticTable", "synthetic_rules", "synthetic_table"]
 
 _FACTORS = 3
 _MOST_FEATURES = 16
 _CHANCE_OF_WIDE = 0.35
 #: How much of a table's score comes from pairs of features, at most.
 _MOST_OF_PAIRS = 0.6
+#: Of a decision rule: that all groups count, and that one category decides alone.
+_CHANCE_OF_ALL = 0.6
+_CHANCE_OF_VETO = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,10 +67,67 @@ def synthetic_table(seed: int, size: int, *, share_of_numbers: float | None = No
         )
         for row in range(size)
     )
+    return SyntheticTable(schema=_schema(tuple(features), classes), records=records)
+
+
+def synthetic_rules(seed: int, size: int) -> SyntheticTable:
+    """Draw a table of categories that a decision rule has labelled, without doubt.
+
+    Each category is worth something; features form groups, of which the best, the worst, the sum or the product
+    counts; the groups' worth, or the two best groups', is cut into grades; now and then one category decides alone.
+
+    Args:
+        seed: fixes all of it.
+        size: number of records.
+    """
+    random = np.random.default_rng([seed, 9])
+    count = int(random.integers(6, 10))
+    sizes = [int(each) for each in random.choice([2, 3, 3, 4, 4, 5], count)]
+    classes = int(random.choice([2, 3, 4, 5]))
+    places_nf = np.stack([random.integers(0, each, size) for each in sizes], axis=1)
+    worths = [np.sort(random.uniform(0.0, 1.0, each)) * random.choice([0.5, 1.0, 1.5]) for each in sizes]
+    worth_nf = np.stack([worths[place][places_nf[:, place]] for place in range(count)], axis=1)
+    groups = []
+    for members in np.array_split(random.permutation(count), int(random.integers(2, 5))):
+        own = worth_nf[:, members]
+        joined = {
+            "sum": own.sum(axis=1) / len(members) ** 0.5,
+            "best": own.max(axis=1),
+            "worst": own.min(axis=1),
+            "product": own.prod(axis=1) ** (1.0 / len(members)),
+        }
+        groups.append(joined[str(random.choice(list(joined)))] * random.uniform(0.5, 1.5))
+    groups_ng = np.stack(groups, axis=1)
+    totals_n = (
+        groups_ng.sum(axis=1) if random.random() < _CHANCE_OF_ALL else np.sort(groups_ng, axis=1)[:, -2:].sum(axis=1)
+    )
+    cuts = np.cumsum(random.dirichlet(np.full(classes, 2.0)))[:-1]
+    labels_n = np.searchsorted(np.quantile(totals_n, cuts), totals_n)
+    judge = int(random.integers(count))
+    if random.random() < _CHANCE_OF_VETO:
+        labels_n = np.where(places_nf[:, judge] == sizes[judge] - 1, classes - 1, labels_n)
+    features = tuple(
+        Feature(name=f"f{place}", kind="category", description="made up", categories=tuple(map(_category, range(each))))
+        for place, each in enumerate(sizes)
+    )
+    records = tuple(
+        LabelledRecord(
+            features={feature.name: _category(int(place)) for feature, place in zip(features, row, strict=True)},
+            label=int(label),
+        )
+        for row, label in zip(places_nf, labels_n, strict=True)
+    )
+    return SyntheticTable(schema=_schema(features, classes), records=records)
+
+
+def _category(number: int) -> str:
+    return f"c{number}"
+
+
+def _schema(features: tuple[Feature, ...], classes: int) -> Schema:
     words = tuple(f"class {number}" for number in range(classes))
     target = Target(name="target", labels=words, answers=words, sentences=tuple(f"{word}." for word in words))
-    schema = Schema(name="synthetic", title="Made up", question="Which?", features=tuple(features), target=target)
-    return SyntheticTable(schema=schema, records=records)
+    return Schema(name="synthetic", title="Made up", question="Which?", features=features, target=target)
 
 
 def _feature(random: np.random.Generator, number: int, *, is_number: bool) -> Feature:

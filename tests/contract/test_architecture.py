@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from llamdex_fl.errors import InputError, WeightsError
-from llamdex_fl.experts import ARCHITECTURES, THERMOMETER_LINEAR, Expert, coded_size, encode, tensor_shapes
+from llamdex_fl.experts import (
+    ARCHITECTURES,
+    THERMOMETER_CROSSES,
+    THERMOMETER_LARGE,
+    THERMOMETER_LINEAR,
+    Expert,
+    code_length,
+    code_records,
+    tensor_shapes,
+)
 from llamdex_fl.schema import Feature, Schema, Target, Value
 
 _NUMBERS = st.tuples(st.floats(-1e6, 1e6), st.floats(0.5, 1e6)).map(lambda pair: (pair[0], pair[0] + pair[1]))
@@ -62,8 +71,8 @@ class ArchitectureContract:
     @given(data=st.data(), schema=schemas(), seed=st.integers(0, 99))
     def test_shapes_coding_and_prediction_agree(self, data: st.DataObject, schema: Schema, seed: int) -> None:
         asked = data.draw(records(schema))
-        codes_nD = encode(schema, asked)
-        assert codes_nD.shape == (len(asked), coded_size(schema))
+        codes_nD = code_records(self.architecture, schema, asked)
+        assert codes_nD.shape == (len(asked), tensor_shapes(self.architecture, schema)["weight"][1])
         assert np.abs(codes_nD).max(initial=0.0) <= 1.0
         expert = Expert.from_tensors(schema, self.tensors(schema, seed), self.architecture)
         chances_nC = expert.predict_proba(asked)
@@ -76,7 +85,8 @@ class ArchitectureContract:
     @given(schema=schemas())
     def test_an_empty_record_is_one_whose_every_feature_is_absent(self, schema: Schema) -> None:
         absent: dict[str, Value] = dict.fromkeys(feature.name for feature in schema.features)
-        np.testing.assert_array_equal(encode(schema, [{}]), encode(schema, [absent]))
+        ways = [code_records(self.architecture, schema, [record]) for record in ({}, absent)]
+        np.testing.assert_array_equal(*ways)
 
     @_shared
     @given(schema=schemas(), other=schemas())
@@ -85,6 +95,13 @@ class ArchitectureContract:
         if tensor_shapes(self.architecture, schema) != tensor_shapes(self.architecture, other):
             with pytest.raises(WeightsError):
                 Expert.from_tensors(schema, tensors, self.architecture)
+
+    @_shared
+    @given(data=st.data(), schema=schemas())
+    def test_a_records_codes_are_about_as_long_as_the_schema_says(self, data: st.DataObject, schema: Schema) -> None:
+        # Absent values shorten the codes; no record's are more than a little longer.
+        lengths_n = np.linalg.norm(code_records(self.architecture, schema, data.draw(records(schema))), axis=1)
+        assert lengths_n.max(initial=0.0) <= 1.5 * code_length(self.architecture, schema)
 
     @_shared
     @given(schema=schemas())
@@ -99,6 +116,18 @@ class TestThermometerLinear(ArchitectureContract):
     """Softmax regression on soft thermometers."""
 
     architecture = THERMOMETER_LINEAR
+
+
+class TestThermometerLarge(ArchitectureContract):
+    """The same for one large table."""
+
+    architecture = THERMOMETER_LARGE
+
+
+class TestThermometerCrosses(ArchitectureContract):
+    """With pairs of categories."""
+
+    architecture = THERMOMETER_CROSSES
 
 
 def test_every_architecture_is_under_the_contract() -> None:
