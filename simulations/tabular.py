@@ -184,7 +184,7 @@ def _regression(
         total.backward()  # type: ignore[no-untyped-call] # torch's own
         return total
 
-    optimizer.step(loss)
+    optimizer.step(loss)  # type: ignore[no-untyped-call] # torch's own
     with torch.no_grad():
         found: NDArray[np.float64] = torch.softmax(asked_mD @ weight_DC + bias_C, dim=1).numpy()
     return found

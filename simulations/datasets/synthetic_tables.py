@@ -164,7 +164,7 @@ def _effects(
     strength = abs(random.normal()) * random.choice([0.1, 0.6, 1.0, 1.5])
     if feature.is_category:
         table = dict(zip(feature.categories, random.normal(size=(len(feature.categories), classes)), strict=True))
-        return strength * np.array([table[value] for value in values])  # type: ignore[index] # a category is a text
+        return np.asarray([strength * table[str(value)] for value in values], np.float64)
     slopes, bends, where = random.normal(size=(3, classes))
     shape = random.choice(["line", "step", "hill"], p=[0.5, 0.3, 0.2])
     if shape == "line":
@@ -190,7 +190,7 @@ def _labels(random: np.random.Generator, effects_fnC: NDArray[np.float64], class
         noise = random.logistic(size=len(scores_nC)) / sharpness
         grade = _unit(scores_nC[:, :1])[:, 0] + noise
         cuts = np.cumsum(random.dirichlet(np.full(classes, 2.0)))[:-1]
-        return np.searchsorted(np.quantile(grade, cuts), grade)
+        return np.asarray(np.searchsorted(np.quantile(grade, cuts), grade), np.int64)
     bias_C = random.normal(0.0, 0.5, classes)
     return np.asarray(np.argmax(scores_nC + bias_C + random.gumbel(size=scores_nC.shape) / sharpness, axis=1), np.int64)
 

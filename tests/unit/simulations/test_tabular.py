@@ -1,6 +1,7 @@
 """Single tables: figures by the real path, the command, and tables that never were."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 from llamdex_fl import console
 from llamdex_fl.experts import THERMOMETER_LARGE
 from llamdex_fl.privacy import check_guarantee
+from llamdex_fl.schema import load_library_schema
 from silo_client.data import read_records
 from simulations import cli as _sim  # noqa: F401 - registers the commands
 from simulations.cli.main import app
 from simulations.datasets import write_silo_csv
 from simulations.datasets.synthetic_tables import synthetic_rules, synthetic_table
-from simulations.tabular import measure_table
+from simulations.tabular import _boosting, measure_table
 
 
 def test_the_hearts_pooled() -> None:
@@ -28,6 +30,11 @@ def test_the_hearts_pooled() -> None:
     assert result.expert.accuracy > result.majority + 0.1
     assert result.expert.auc > 0.8
     assert result.regression.auc > 0.8
+
+
+def test_boosting_is_left_out_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
+    assert _boosting(load_library_schema("heart"), [], []) is None
 
 
 def test_the_command_prints_one_document(capsys: pytest.CaptureFixture[str]) -> None:
