@@ -14,7 +14,6 @@ Nothing here logs, and no number computed from records stands in an error. Legen
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -26,7 +25,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import skip_init
 
 from llamdex_fl.errors import PolicyError
-from llamdex_fl.experts import architectures_for, encode, takes_text
+from llamdex_fl.experts import architectures_for, code_records, takes_text
 from llamdex_fl.privacy import (
     DataSetId,
     Guarantee,
@@ -45,37 +44,13 @@ from silo_client.data import SiloData
 from silo_client.dp_optimizer import SecureDPOptimizer, no_word_of_hooks, one_thread
 from silo_client.noise import NoiseSource, SecureNoise, laplaces
 from silo_client.policy import Authorisation
+from silo_client.recipe import Recipe, recipe_for
 from silo_client.text_training import TextRecipe, learn_texts, read_texts
 
 __all__ = ["Recipe", "noisy_counts", "train"]
 
 #: Told after each step: steps done, steps planned. Both are public.
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """How an expert is trained. Every number is public, chosen on synthetic records: docs/adr/0004-expert-recipe.md.
-
-    Attributes:
-        counts_share: share of epsilon that the class counts get; the composition is then calibrated as a whole.
-        sampling_rate: each record's chance to be in a batch, independently in every step.
-        steps: DP-SGD steps.
-        max_grad_norm: bound on the length of one record's gradient over all weights.
-        learning_rate: of plain SGD on the mean gradient.
-        l2_records: strength of the L2 penalty, divided by the noisy number of records.
-        constant: value of the constant code through which the bias is learned.
-        least_records: the noisy number of records is taken to be at least this.
-    """
-
-    counts_share: float = 0.2
-    sampling_rate: float = 0.5
-    steps: int = 60
-    max_grad_norm: float = math.sqrt(2.0)
-    learning_rate: float = 0.3
-    l2_records: float = 20.0
-    constant: float = 0.5
-    least_records: float = 20.0
 
 
 def train(  # noqa: PLR0913 - the last three are for tests, simulations and displays
@@ -95,7 +70,8 @@ def train(  # noqa: PLR0913 - the last three are for tests, simulations and disp
         data: the private records.
         authorisation: from ``silo_client.policy.authorise``.
         ledger: the silo's ledger.
-        recipe: public settings, of the kind that the architecture needs; None for the defaults.
+        recipe: public settings, of the kind that the architecture needs; None for the project's own, see
+            ``recipe_for`` and ``TextRecipe``.
         noise: only for tests and simulations; None takes the operating system's generator.
         progress: called after each step.
 
@@ -113,7 +89,9 @@ def train(  # noqa: PLR0913 - the last three are for tests, simulations and disp
     noise = SecureNoise() if noise is None else noise
     _require_fit(schema, data, authorisation)
     architecture = authorisation.offer.architecture
-    recipe = _recipe_for(architecture, recipe)
+    if recipe is not None and isinstance(recipe, TextRecipe) != takes_text(architecture):
+        raise TypeError(f"{architecture} is not trained by a {type(recipe).__name__}")
+    recipe = _recipe_for(architecture, schema, authorisation.record_bound) if recipe is None else recipe
     counts, steps, guarantee = _plan(authorisation, recipe)
     entry = ledger.begin(
         Spending(
@@ -129,7 +107,7 @@ def train(  # noqa: PLR0913 - the last three are for tests, simulations and disp
     counts_C = noisy_counts(labels_n, len(schema.target.labels), counts, noise)
     with one_thread():
         if isinstance(recipe, Recipe):
-            codes_nD = encode(schema, data.records).astype(np.float64)
+            codes_nD = code_records(architecture, schema, data.records).astype(np.float64)
             weight_CD, bias_C = _dp_sgd(codes_nD, labels_n, counts_C, steps, recipe, noise, progress)
             learned = {"weight": weight_CD, "bias": bias_C}
         else:
@@ -153,11 +131,8 @@ def train(  # noqa: PLR0913 - the last three are for tests, simulations and disp
     )
 
 
-def _recipe_for(architecture: str, recipe: Recipe | TextRecipe | None) -> Recipe | TextRecipe:
-    kind = TextRecipe if takes_text(architecture) else Recipe
-    if recipe is not None and not isinstance(recipe, kind):
-        raise TypeError(f"{architecture} is trained by a {kind.__name__}")
-    return kind() if recipe is None else recipe
+def _recipe_for(architecture: str, schema: Schema, record_bound: int) -> Recipe | TextRecipe:
+    return TextRecipe() if takes_text(architecture) else recipe_for(architecture, schema, record_bound)
 
 
 def _require_fit(schema: Schema, data: SiloData, authorisation: Authorisation) -> None:
@@ -240,8 +215,9 @@ def _dp_sgd(  # noqa: PLR0913, PLR0917 - the inputs of one algorithm, all of the
     torch.nn.init.zeros_(layer.weight)
     # The loss is a sum, so a record's gradient does not depend on who else is in the batch.
     model = GradSampleModule(layer, loss_reduction="sum")
+    pace = recipe.pace(records, mechanism)
     optimizer = SecureDPOptimizer(
-        torch.optim.SGD(layer.parameters(), lr=recipe.learning_rate, weight_decay=recipe.l2_records / records),
+        torch.optim.SGD(layer.parameters(), lr=pace.learning_rate, momentum=pace.momentum, weight_decay=pace.penalty),
         mechanism=mechanism,
         expected_batch_size=mechanism.sampling_rate * records,
         noise=noise,

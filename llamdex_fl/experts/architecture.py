@@ -3,25 +3,44 @@
 A name is never reused: another coding or another meaning of a tensor is another version.
 """
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
 from llamdex_fl.errors import InputError
-from llamdex_fl.experts.coding import coded_size
-from llamdex_fl.experts.text_architecture import TEXT_ARCHITECTURES
-from llamdex_fl.schema import Schema
+from llamdex_fl.experts.coding import coded_size, encode
+from llamdex_fl.experts.crosses import crossed_size, with_crosses
+from llamdex_fl.experts.text_architecture import MINILM_LORA, TEXT_ARCHITECTURES
+from llamdex_fl.schema import Schema, Value
 
 __all__ = [
     "ARCHITECTURES",
+    "THERMOMETER_CROSSES",
+    "THERMOMETER_LARGE",
     "THERMOMETER_LINEAR",
     "architectures_for",
+    "code_length",
+    "code_records",
+    "recommended_architecture",
     "require_architecture",
     "require_fit",
     "takes_text",
     "tensor_shapes",
 ]
 
-#: Softmax regression on the coding of ``llamdex_fl.experts.coding``.
+#: Softmax regression on the coding of ``llamdex_fl.experts.coding``, for hundreds of records that are combined.
 THERMOMETER_LINEAR = "thermometer_linear/v1"
+#: The same coding with weights that fit the number of records: for a table that speaks for itself.
+THERMOMETER_LARGE = "thermometer_linear/v2"
+#: The same as that, with codes for pairs of categories.
+THERMOMETER_CROSSES = "thermometer_crosses/v1"
 #: All that this version can train and plug in.
-ARCHITECTURES: tuple[str, ...] = (THERMOMETER_LINEAR, *TEXT_ARCHITECTURES)
+ARCHITECTURES: tuple[str, ...] = (THERMOMETER_LINEAR, THERMOMETER_LARGE, THERMOMETER_CROSSES, *TEXT_ARCHITECTURES)
+
+#: Crosses cost noise with every code; where they are more than this, nothing is left of them at epsilon 1.
+_MOST_CROSSED = 500
+_PROBES = 101
 
 
 def require_architecture(architecture: str) -> None:
@@ -85,4 +104,52 @@ def tensor_shapes(architecture: str, schema: Schema) -> dict[str, tuple[int, ...
     classes = len(schema.target.labels)
     if architecture in TEXT_ARCHITECTURES:
         return TEXT_ARCHITECTURES[architecture].tensor_shapes(classes) | {"class_counts": (classes,)}
-    return {"weight": (classes, coded_size(schema)), "bias": (classes,), "class_counts": (classes,)}
+    size = crossed_size(schema) if architecture == THERMOMETER_CROSSES else coded_size(schema)
+    return {"weight": (classes, size), "bias": (classes,), "class_counts": (classes,)}
+
+
+def code_records(architecture: str, schema: Schema, records: Sequence[Mapping[str, Value]]) -> NDArray[np.float32]:
+    """Records as an architecture's experts see them, [n, D]; everything comes from the schema.
+
+    Raises:
+        InputError: the architecture is unknown.
+        RecordError: a record does not fit the schema.
+    """
+    require_architecture(architecture)
+    codes_nD = encode(schema, records)
+    return with_crosses(schema, codes_nD) if architecture == THERMOMETER_CROSSES else codes_nD
+
+
+def code_length(architecture: str, schema: Schema) -> float:
+    """The usual Euclidean length of a whole record's codes: public, for it comes from the schema.
+
+    Of records whose numbers are spread evenly over their ranges. Which category a record has makes no difference.
+
+    Raises:
+        InputError: the architecture is unknown.
+    """
+    probes: list[dict[str, Value]] = []
+    for place in np.linspace(0.0, 1.0, _PROBES):
+        probe: dict[str, Value] = {}
+        for feature in schema.features:
+            if feature.is_category:
+                probe[feature.name] = feature.categories[0]
+            else:
+                low, high = feature.low_high()
+                probe[feature.name] = low + float(place) * (high - low)
+        probes.append(probe)
+    codes_nD = code_records(architecture, schema, probes).astype(np.float64)
+    return float(np.sqrt((codes_nD**2).sum(axis=1).mean()))
+
+
+def recommended_architecture(schema: Schema) -> str:
+    """What to offer the owner of one large table or of texts, by the schema alone.
+
+    Where every feature is a category, numbers cannot carry what features say together, so pairs get codes of their
+    own, if these are few enough to be learned under noise. For consortia of silos with hundreds of records each,
+    offer ``THERMOMETER_LINEAR``: the combination of experts was made for it.
+    """
+    if schema.is_text:
+        return MINILM_LORA
+    only_categories = all(feature.is_category for feature in schema.features)
+    return THERMOMETER_CROSSES if only_categories and crossed_size(schema) <= _MOST_CROSSED else THERMOMETER_LARGE

@@ -1,4 +1,4 @@
-"""Records to numbers, from the public schema alone: the coding of ``thermometer_linear/v1``.
+"""Records to numbers, from the public schema alone: the coding of ``thermometer_linear``, on which others build.
 
 Each feature becomes a block of its own, and a value that is absent has a code of its own:
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from llamdex_fl.errors import InputError, RecordError
 from llamdex_fl.schema import Feature, Schema, Value
 
-__all__ = ["coded_size", "encode"]
+__all__ = ["block_sizes", "coded_size", "encode"]
 
 _STEPS = 9
 #: Ramp width of a soft step, in distances between thresholds.
@@ -46,7 +46,12 @@ def coded_size(schema: Schema) -> int:
             got="a text",
             next_step="use an architecture that takes texts",
         )
-    return sum(_block_size(feature) for feature in schema.features)
+    return sum(block_sizes(schema))
+
+
+def block_sizes(schema: Schema) -> list[int]:
+    """How many of the numbers belong to each feature, in the features' order."""
+    return [_block_size(feature) for feature in schema.features]
 
 
 def encode(schema: Schema, records: Sequence[Mapping[str, Value]]) -> NDArray[np.float32]:

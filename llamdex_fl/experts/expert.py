@@ -32,6 +32,7 @@ class Expert(ABC):
     schema: Schema
     #: The noisy number of records of each class, [C].
     class_counts_C: NDArray[np.float64]
+    architecture: str = THERMOMETER_LINEAR
 
     @staticmethod
     def from_tensors(
@@ -54,7 +55,11 @@ class Expert(ABC):
         from llamdex_fl.experts.linear_expert import LinearExpert  # noqa: PLC0415
 
         return LinearExpert(
-            schema=schema, weight_CD=copies["weight"], bias_C=copies["bias"], class_counts_C=copies["class_counts"]
+            schema=schema,
+            architecture=architecture,
+            weight_CD=copies["weight"],
+            bias_C=copies["bias"],
+            class_counts_C=copies["class_counts"],
         )
 
     @property

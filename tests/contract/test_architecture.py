@@ -11,10 +11,12 @@ from llamdex_fl.experts import (
     ARCHITECTURES,
     MINILM_LORA,
     SMOLLM2_LORA,
+    THERMOMETER_CROSSES,
+    THERMOMETER_LARGE,
     THERMOMETER_LINEAR,
     Expert,
-    coded_size,
-    encode,
+    code_length,
+    code_records,
     tensor_shapes,
 )
 from llamdex_fl.schema import Feature, Schema, Target, Value, load_library_schema
@@ -75,8 +77,8 @@ class ArchitectureContract:
     @given(data=st.data(), schema=schemas(), seed=st.integers(0, 99))
     def test_shapes_coding_and_prediction_agree(self, data: st.DataObject, schema: Schema, seed: int) -> None:
         asked = data.draw(records(schema))
-        codes_nD = encode(schema, asked)
-        assert codes_nD.shape == (len(asked), coded_size(schema))
+        codes_nD = code_records(self.architecture, schema, asked)
+        assert codes_nD.shape == (len(asked), tensor_shapes(self.architecture, schema)["weight"][1])
         assert np.abs(codes_nD).max(initial=0.0) <= 1.0
         expert = Expert.from_tensors(schema, self.tensors(schema, seed), self.architecture)
         chances_nC = expert.predict_proba(asked)
@@ -89,7 +91,8 @@ class ArchitectureContract:
     @given(schema=schemas())
     def test_an_empty_record_is_one_whose_every_feature_is_absent(self, schema: Schema) -> None:
         absent: dict[str, Value] = dict.fromkeys(feature.name for feature in schema.features)
-        np.testing.assert_array_equal(encode(schema, [{}]), encode(schema, [absent]))
+        ways = [code_records(self.architecture, schema, [record]) for record in ({}, absent)]
+        np.testing.assert_array_equal(*ways)
 
     @_shared
     @given(schema=schemas(), other=schemas())
@@ -98,6 +101,13 @@ class ArchitectureContract:
         if tensor_shapes(self.architecture, schema) != tensor_shapes(self.architecture, other):
             with pytest.raises(WeightsError):
                 Expert.from_tensors(schema, tensors, self.architecture)
+
+    @_shared
+    @given(data=st.data(), schema=schemas())
+    def test_a_records_codes_are_about_as_long_as_the_schema_says(self, data: st.DataObject, schema: Schema) -> None:
+        # Absent values shorten the codes; no record's are more than a little longer.
+        lengths_n = np.linalg.norm(code_records(self.architecture, schema, data.draw(records(schema))), axis=1)
+        assert lengths_n.max(initial=0.0) <= 1.5 * code_length(self.architecture, schema)
 
     @_shared
     @given(schema=schemas())
@@ -112,6 +122,18 @@ class TestThermometerLinear(ArchitectureContract):
     """Softmax regression on soft thermometers."""
 
     architecture = THERMOMETER_LINEAR
+
+
+class TestThermometerLarge(ArchitectureContract):
+    """The same for one large table."""
+
+    architecture = THERMOMETER_LARGE
+
+
+class TestThermometerCrosses(ArchitectureContract):
+    """With pairs of categories."""
+
+    architecture = THERMOMETER_CROSSES
 
 
 class TextContract(ArchitectureContract):

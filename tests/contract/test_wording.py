@@ -95,7 +95,8 @@ def _some_values(feature: Feature) -> list[Value]:
     if feature.is_category:
         return list(feature.categories)
     low, high = feature.low_high()
-    return sorted({low, high, float(round((low + high) / 3)), *said_values(feature)})
+    middle = min(max(float(round((low + high) / 3)), low), high)
+    return sorted({low, high, middle, *said_values(feature)})
 
 
 def _check(question: Question, wording: Wording) -> None:
@@ -144,6 +145,34 @@ class TestTitanicHeldOut(WordingContract):
     """Titanic, held out."""
 
     wording = load_wording(load_library_schema("titanic"), WORDINGS / "titanic.toml")
+    generator = QuestionGenerator(wording)
+
+
+class TestNurseryTraining(WordingContract):
+    """Nursery, training."""
+
+    wording = training_wording(load_library_schema("nursery"))
+    generator = QuestionGenerator(wording)
+
+
+class TestWineTraining(WordingContract):
+    """Wine, training."""
+
+    wording = training_wording(load_library_schema("wine"))
+    generator = QuestionGenerator(wording)
+
+
+class TestBankTraining(WordingContract):
+    """Bank, training."""
+
+    wording = training_wording(load_library_schema("bank"))
+    generator = QuestionGenerator(wording)
+
+
+class TestPimaTraining(WordingContract):
+    """Pima, training."""
+
+    wording = training_wording(load_library_schema("pima"))
     generator = QuestionGenerator(wording)
 
 

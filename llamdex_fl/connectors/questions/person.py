@@ -34,7 +34,8 @@ class Person:
     def pronouns(self) -> tuple[str, ...]:
         """Subject, object and possessive pronoun; he and she say what the subject's noun says."""
         words = _PRONOUNS[self.pronoun]
-        return tuple(f"{self.mark}{word}{CLOSE}" for word in words) if self.pronoun in {"he", "she"} else words
+        says = self.mark and self.pronoun in {"he", "she"}
+        return tuple(f"{self.mark}{word}{CLOSE}" for word in words) if says else words
 
     def verbs(self) -> dict[str, str]:
         """The verbs that agree with the subject pronoun."""

@@ -232,7 +232,7 @@ def test_the_ledger_is_written_before_a_record_is_read(ledger: Ledger, monkeypat
         raise KeyboardInterrupt
 
     monkeypatch.setattr(silo_client.training, "noisy_counts", refuse)
-    monkeypatch.setattr(silo_client.training, "encode", refuse)
+    monkeypatch.setattr(silo_client.training, "code_records", refuse)
     with pytest.raises(KeyboardInterrupt):
         train(HEART, patients(), ALLOWED, ledger)
     assert [entry.status for entry in ledger.entries()] == ["begun"]

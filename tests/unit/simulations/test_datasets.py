@@ -1,8 +1,12 @@
 """The public data sets: the right patients, words of the schema, and files that a silo accepts."""
 
-import csv
+import gzip
+import hashlib
+import os
 import sys
 import tarfile
+import zipfile
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -14,11 +18,17 @@ from silo_client.data import read_records
 from simulations.datasets import (
     HOSPITALS,
     LabelledRecord,
+    PackagedFile,
+    fetch,
+    load_bank,
     load_heart,
+    load_nursery,
+    load_pima,
     load_titanic,
+    load_wine,
+    packaged,
     split,
     synthetic_silos,
-    titanic,
     write_silo_csv,
 )
 
@@ -66,44 +76,159 @@ def test_a_split_is_fixed_by_its_seed_and_loses_nobody() -> None:
         split(records, 0, 1.0)
 
 
-def archive(folder: Path, member: str, content: bytes) -> Path:
-    path = folder / "shapash-2.10.0.tar.gz"
-    with tarfile.open(path, "w:gz") as files:
-        info = tarfile.TarInfo(member)
-        info.size = len(content)
-        files.addfile(info, BytesIO(content))
+CONTENT = b"a,b\n1,2\n"
+#: A file of a package as a test makes it, from a wheel and from a source distribution.
+KINDS = [False, True]
+
+
+def file_of(*, from_source: bool, member: str = "made/data/made.csv") -> PackagedFile:
+    return PackagedFile(
+        requirement="made==1.0", member=member, sha256=hashlib.sha256(CONTENT).hexdigest(), from_source=from_source
+    )
+
+
+def archive(folder: Path, member: str, content: bytes, *, from_source: bool) -> Path:
+    path = folder / ("made-1.0.tar.gz" if from_source else "made-1.0-py3-none-any.whl")
+    if from_source:
+        with tarfile.open(path, "w:gz") as files:
+            info = tarfile.TarInfo(member)
+            info.size = len(content)
+            files.addfile(info, BytesIO(content))
+    else:
+        with zipfile.ZipFile(path, "w") as files:
+            files.writestr(member, content)
     return path
 
 
-def test_another_titanic_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(titanic, "_cached", lambda: tmp_path / "cache/titanicdata.csv")
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(packaged, "user_cache_path", lambda _: tmp_path / "cache")
+    return tmp_path / "cache" / "datasets"
+
+
+@pytest.mark.parametrize("from_source", KINDS)
+def test_a_file_is_taken_out_of_its_package_once(
+    from_source: bool,  # noqa: FBT001 - a parameter of the test
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file, downloads = file_of(from_source=from_source), []
+
+    def download(one: PackagedFile, _: Path) -> Path:
+        downloads.append(one)
+        return archive(tmp_path, file.member, CONTENT, from_source=from_source)
+
+    monkeypatch.setattr(packaged, "_download", download)
+    assert fetch([file, file]) == [cache / "made.csv"] * 2
+    assert fetch([file]) == [cache / "made.csv"]
+    assert file.read() == CONTENT
+    assert downloads == [file]
+    assert [path.name for path in cache.iterdir()] == ["made.csv"]
+
+
+@pytest.mark.parametrize("from_source", KINDS)
+def test_another_file_is_refused_and_nothing_is_kept(
+    from_source: bool,  # noqa: FBT001 - a parameter of the test
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = file_of(from_source=from_source)
     with pytest.raises(ArtefactError, match="datasets fetch"):
-        load_titanic()
-    for member, content in (("shapash-2.10.0/data/titanicdata.csv", b"changed"), ("elsewhere.csv", b"")):
-        made = archive(tmp_path, member, content)
-        monkeypatch.setattr(titanic, "_download", lambda _folder, made=made: made)
+        file.read()
+    for member, content in ((file.member, b"changed"), ("elsewhere.csv", CONTENT)):
+        made = archive(tmp_path, member, content, from_source=from_source)
+        monkeypatch.setattr(packaged, "_download", lambda _file, _folder, made=made: made)
         with pytest.raises(ArtefactError):
-            titanic.fetch_titanic()
-        assert not (tmp_path / "cache").exists()
+            fetch([file])
+        assert not cache.exists()
+    cache.mkdir(parents=True)
+    (cache / "made.csv").write_bytes(b"damaged")
+    with pytest.raises(ArtefactError, match="SHA-256"):
+        file.read()
 
 
-def test_titanic_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Two passengers in the file's own words; the whole file needs a download.
-    path = tmp_path / "t.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["PassengerId", "Survived", "Pclass", "Name", "Sex", "Age", "SibSp", "Parch", "Fare", "Embarked", "Title"]
-        )
-        writer.writerow([1, 0, "Third class", "A", "male", 22.0, 1, 0, 7.25, "Southampton", "Mr"])
-        writer.writerow([2, 1, "First class", "B", "female", 29.5, 0, 2, 71.28, "Cherbourg", "Mrs"])
-    monkeypatch.setattr(titanic, "_cached", lambda: path)
-    monkeypatch.setattr(titanic, "_require_content", lambda _: None)
+def test_without_an_index_the_error_says_what_is_missing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # pip itself, told to look nowhere.
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    with pytest.raises(ArtefactError, match="cannot be loaded") as refused:
+        fetch([file_of(from_source=False)])
+    assert "made==1.0" in refused.value.expected
+    assert not cache.exists()
+
+
+def given(monkeypatch: pytest.MonkeyPatch, **contents: bytes) -> None:
+    """Some rows in the files' own words; the whole files need a download."""
+    monkeypatch.setattr(PackagedFile, "read", lambda file: contents[file.path.name.split(".")[0].replace("-", "_")])
+
+
+def fits(name: str, records: Sequence[LabelledRecord]) -> bool:
+    schema = load_library_schema(name)
+    return all(schema.feature(key).contains(value) for record in records for key, value in record.features.items())
+
+
+def test_nursery_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        "@relation nursery",
+        "usual, proper, complete, 1, convenient, convenient, nonprob, recommended, recommend",
+        "great_pret, very_crit, foster, more, critical, inconv, problematic, not_recom, not_recom",
+        "pretentious, less_proper, completed, 2, less_conv, inconv, slightly_prob, priority, spec_prior",
+    ]
+    given(monkeypatch, nursery="\n".join(rows).encode())
+    applications = load_nursery()
+    assert [application.label for application in applications] == [0, 3]
+    assert applications[0].features["parents"] == "very pretentious"
+    assert fits("nursery", applications)
+
+
+def test_wine_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = ["fixed acidity", "volatile acidity", "citric acid", "residual sugar", "chlorides"]
+    columns += ["free sulfur dioxide", "total sulfur dioxide", "density", "pH", "sulphates", "alcohol", "quality"]
+    header = ";".join(f'"{column}"' for column in columns)
+    red, white = "7.4;0.7;0;1.9;0.076;11;34;0.9978;3.51;0.56;9.4;5", "7;0.27;0.36;20.7;0.045;45;170;1.001;3;0.45;8.8;9"
+    given(monkeypatch, winequality_red=f"{header}\n{red}\n".encode(), winequality_white=f"{header}\n{white}\n".encode())
+    wines = load_wine()
+    assert [(wine.features["colour"], wine.label) for wine in wines] == [("red", 2), ("white", 6)]
+    assert (wines[0].features["chlorides"], wines[0].features["alcohol"]) == (76.0, 9.4)
+    assert fits("wine", wines)
+
+
+def test_bank_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        "id,age,job,marital,education,default,balance,housing,loan,contact,day,month,duration,campaign,pdays,previous,poutcome,y",
+        "0,30,admin.,married,primary,no,-17,no,yes,cellular,19,oct,79,1,-1,0,unknown,no",
+        "1,33,unknown,single,unknown,no,4789,yes,no,unknown,11,may,220,1,339,4,failure,yes",
+    ]
+    given(monkeypatch, bank_uci=gzip.compress("\n".join(rows).encode()))
+    first, second = load_bank()
+    assert (first.features["job"], first.features["month"], first.features["balance"]) == ("admin", "october", -17)
+    assert not {"days_since_previous", "previous_outcome"} & set(first.features)
+    assert not {"job", "education", "contact"} & set(second.features)
+    assert (first.label, second.label, second.features["days_since_previous"]) == (0, 1, 339)
+    assert fits("bank", (first, second))
+
+
+def test_pima_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, pima=b"@data\n0,148,72,0,0,33.6,0.627,50,positive\n1,85,66,29,94,26.6,0.351,31,negative\n")
+    first, second = load_pima()
+    assert (first.label, second.label, first.features["pregnancies"]) == (1, 0, 0)
+    assert not {"skin_fold", "insulin"} & set(first.features)
+    assert second.features["insulin"] == 94
+    assert fits("pima", (first, second))
+
+
+def test_titanic_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        "PassengerId,Survived,Pclass,Name,Sex,Age,SibSp,Parch,Fare,Embarked,Title",
+        "1,0,Third class,A,male,22.0,1,0,7.25,Southampton,Mr",
+        "2,1,First class,B,female,29.5,0,2,71.28,Cherbourg,Mrs",
+    ]
+    given(monkeypatch, titanicdata="\n".join(rows).encode())
     first, second = load_titanic()
     assert (first.features["age"], first.label, "age" in second.features, second.label) == (22.0, 0, False, 1)
-    schema = load_library_schema("titanic")
-    for passenger in (first, second):
-        assert all(schema.feature(name).contains(value) for name, value in passenger.features.items())
+    assert fits("titanic", (first, second))
 
 
 def test_synthetic_consortia_hold_no_texts() -> None:
