@@ -5,7 +5,7 @@ packages; ``python -m simulations.datasets fetch`` gets those that no installed 
 """
 
 from simulations.datasets.bank import BANK_FILE, load_bank
-from simulations.datasets.heart import HOSPITALS, load_heart
+from simulations.datasets.heart import HOSPITALS, load_heart, load_pooled_heart, pooled_heart_schema
 from simulations.datasets.nursery import NURSERY_FILE, load_nursery
 from simulations.datasets.packaged import PackagedFile, fetch
 from simulations.datasets.pima import PIMA_FILE, load_pima
@@ -32,9 +32,11 @@ __all__ = [
     "load_heart",
     "load_nursery",
     "load_pima",
+    "load_pooled_heart",
     "load_table",
     "load_titanic",
     "load_wine",
+    "pooled_heart_schema",
     "split",
     "synthetic_silos",
     "titanic_silos",
