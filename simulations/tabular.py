@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from llamdex_fl.experts import THERMOMETER_LARGE, Expert, code_records, one_against_rest, recommended_architecture
 from llamdex_fl.privacy import Budget, Guarantee, Ledger
 from llamdex_fl.release import Offer, Release
-from llamdex_fl.schema import Schema, load_library_schema
+from llamdex_fl.schema import Schema
 from silo_client.data import read_records
 from silo_client.policy import DEFAULT_PURPOSE, Policy, authorise
 from silo_client.training import train
-from simulations.datasets import LabelledRecord, load_table, split, write_silo_csv
+from simulations.datasets import TABLES, LabelledRecord, load_table, split, write_silo_csv
 from simulations.seeded_noise import SeededNoise
 
 __all__ = ["HELD_OUT", "Score", "TableResult", "default_delta", "measure_table", "train_on"]
@@ -89,7 +89,7 @@ def measure_table(
     Raises:
         ArtefactError: the data cannot be had.
     """
-    schema, records = load_library_schema(data_set), load_table(data_set)
+    schema, records = TABLES[data_set].schema(), load_table(data_set)
     parts = split(records, seed, HELD_OUT)
     architecture = recommended_architecture(schema)
     budget = Budget(epsilon=epsilon, delta=delta or default_delta(len(parts.train)))

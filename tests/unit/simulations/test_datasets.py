@@ -6,6 +6,7 @@ import os
 import sys
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -25,8 +26,10 @@ from simulations.datasets import (
     load_heart,
     load_nursery,
     load_pima,
+    load_pooled_heart,
     load_titanic,
     load_wine,
+    pooled_heart_schema,
     split,
     synthetic_silos,
     write_silo_csv,
@@ -63,6 +66,19 @@ def test_every_patient_fits_the_schema_and_survives_a_silos_file(tmp_path: Path)
         assert data.labels == tuple(patient.label for patient in patients)
         present = [{name: value for name, value in record.items() if value is not None} for record in data.records]
         assert present == [dict(patient.features) for patient in patients]
+
+
+def test_the_pooled_table_has_what_only_its_owner_can_use() -> None:
+    schema, patients = pooled_heart_schema(), load_pooled_heart()
+    assert len(patients) == 920
+    assert Counter(patient.features["hospital"] for patient in patients)["va-long-beach"] == 200
+    assert {feature.name for feature in schema.features} > {feature.name for feature in HEART.features}
+    for patient in patients:
+        assert all(schema.feature(name).contains(value) for name, value in patient.features.items())
+    alone = [patient for silo in load_heart().values() for patient in silo]
+    assert Counter(patient.label for patient in patients) == Counter(patient.label for patient in alone)
+    known = sum("vessels" in patient.features for patient in patients)
+    assert 250 < known < 350
 
 
 def test_a_split_is_fixed_by_its_seed_and_loses_nobody() -> None:
