@@ -57,9 +57,9 @@ class TextRecipe:
     sampling_rate: float = 0.25
     steps: int = 60
     max_grad_norm: float = 0.5
-    loudness: float = 1.0
+    loudness: float = 0.3
     most_rate: float = 100.0
-    lora_share: float = 0.1
+    lora_share: float = 0.2
     l2_records: float = 0.0
     constant: float = 0.5
     least_records: float = 20.0

@@ -22,9 +22,7 @@ def audit(  # noqa: PLR0913 - each is an option
     *,
     schema: Annotated[
         str | None,
-        typer.Option(
-            help="A schema's name (heart, titanic, sentiment), or a schema file. Default: heart, or sentiment for texts."
-        ),
+        typer.Option(help="A schema's name, or a schema file. Default: heart, or sentiment for an expert of texts."),
     ] = None,
     architecture: Annotated[
         str, typer.Option(help="The expert's architecture: thermometer_linear/v1, minilm_lora/v1 or smollm2_lora/v1.")

@@ -17,7 +17,7 @@ from silo_client.text_training import TextModel, TextRecipe, learn_texts
 __all__ = ["text_step_ratio"]
 
 #: Words of the made-up texts; a text has 5 to 40 of them, as sentences have.
-_WORDS = [
+_WORDS = (
     "the",
     "film",
     "was",
@@ -37,7 +37,7 @@ _WORDS = [
     "their",
     "small",
     "town",
-]
+)
 
 
 def text_step_ratio(records: int, rounds: int, steps: int) -> dict[str, float]:

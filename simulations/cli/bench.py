@@ -68,6 +68,9 @@ def bench_privacy(
     for records, row in result["step"].items():
         timed = f"{row['private_ms']:.2f} ms over {row['plain_ms']:.2f} ms: {row['ratio']:.2f}"
         table.add_row(f"private step, {records} records", timed, f"{targets['step_ratio']:g}")
+    for records, row in result["text_step"].items():
+        timed = f"{row['private_ms']:.1f} ms over {row['plain_ms']:.1f} ms: {row['ratio']:.2f}"
+        table.add_row(f"private step, {records} texts", timed, f"{targets['text_step_ratio']:g}")
     for steps, milliseconds in result["estimate_ms"].items():
         table.add_row(f"estimate, {steps} steps", f"{milliseconds:.1f} ms", f"{targets['estimate_ms']:g} ms")
     for training, seconds in result["calibration_seconds"].items():
