@@ -142,7 +142,6 @@ def _source(name: str, plan: BenchPlan, texts: Texts, progress: Progress | None)
     routes = {route: _calibrated(plan, route, delta) for route in ROUTES}
     base = load_text_base(plan.architecture)
     read = base.read([text for text, _ in texts], lambda done, total: tell("reading", done, total))
-    tell("reading", len(texts), len(texts))
     labels_n = np.array([label for _, label in texts], np.int64)
     trainings = plan.seeds * (len(ROUTES) + 1)
     accuracies: dict[str, list[float]] = {route: [] for route in (*ROUTES, _CEILING)}
