@@ -37,7 +37,9 @@ class Passage:
     sampling: float
 
 
-def passage(mechanism: SampledGaussian, records: float, *, learning_rate: float, penalty: float) -> Passage:
+def passage(
+    mechanism: SampledGaussian, records: float, *, learning_rate: float, penalty: float, momentum: float = 0.0
+) -> Passage:
     """From the trainer's recursion.
 
     Args:
@@ -45,18 +47,21 @@ def passage(mechanism: SampledGaussian, records: float, *, learning_rate: float,
         records: by which the trainer divides, before the sampling rate.
         learning_rate: of the step on the mean gradient.
         penalty: of the L2 penalty.
+        momentum: of SGD.
 
-    In step t the weights shrink by a factor and take up the noisy sum; the mean counts step t with t.
+    In step t the weights shrink and take up the noisy sum; the mean counts step t with t.
     """
-    kept = 1.0 - learning_rate * penalty
     steps = mechanism.steps
-    # What is taken up in step t weighs in the mean: t + (t + 1) kept + (t + 2) kept^2 + ... up to the last step.
-    weights_t = np.zeros(steps)
-    later = 0.0
-    for step in range(steps, 0, -1):
-        later = step + kept * later
-        weights_t[step - 1] = later
-    weights_t *= learning_rate / records / (steps * (steps + 1) / 2)
+    # How far a gradient of one step has moved the weights so many steps later.
+    moved_t = np.zeros(steps)
+    place, speed = 0.0, 1.0
+    for later in range(steps):
+        place += learning_rate * speed
+        moved_t[later] = place
+        speed = momentum * speed - penalty * place
+    counts_t = np.arange(1, steps + 1) / (records * steps * (steps + 1) / 2)
+    # What is taken up in step t weighs in the mean as all later steps count it.
+    weights_t = np.correlate(np.pad(counts_t, (0, steps - 1)), moved_t, mode="valid")
     gain, length = float(weights_t.sum()), float(np.linalg.norm(weights_t))
     rate = mechanism.sampling_rate
     return Passage(

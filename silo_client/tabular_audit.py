@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llamdex_fl.experts import THERMOMETER_LINEAR, encode
+from llamdex_fl.experts import THERMOMETER_LINEAR, code_records
 from llamdex_fl.privacy import SampledGaussian
 from llamdex_fl.release import Release
 from llamdex_fl.schema import Feature, Schema, Value
@@ -23,7 +23,8 @@ from silo_client.audit import authorise_audit, throwaway_ledger
 from silo_client.data import SiloData
 from silo_client.linear_attack import log_odds, passage
 from silo_client.noise import NoiseSource, SecureNoise
-from silo_client.training import Recipe, train
+from silo_client.recipe import Recipe, recipe_for
+from silo_client.training import train
 
 __all__ = ["TabularTrainer"]
 
@@ -37,6 +38,7 @@ class TabularTrainer:
     def __init__(  # noqa: PLR0913 - the last two are for tests
         self,
         schema: Schema,
+        architecture: str = THERMOMETER_LINEAR,
         *,
         epsilon: float,
         delta: float,
@@ -49,6 +51,7 @@ class TabularTrainer:
 
         Args:
             schema: what records mean.
+            architecture: of the expert, one for tables.
             epsilon: that a release may cost, as an offer names it.
             delta: likewise.
             canaries: m.
@@ -62,15 +65,18 @@ class TabularTrainer:
             InputError: epsilon or delta is out of range.
         """
         self._schema = schema
-        self._recipe = Recipe() if recipe is None else recipe
+        self._recipe = recipe_for(architecture, schema, canaries + records) if recipe is None else recipe
         self._noise = noise
         source = SecureNoise() if noise is None else noise
         classes = len(schema.target.labels)
-        self._others = _Drawn.of(schema, [_blank(schema)] * records, [n % classes for n in range(records)])
+        self._others = _Drawn.of(
+            schema, architecture, [_blank(schema)] * records, [n % classes for n in range(records)]
+        )
         labels = (source.uniforms(canaries) * classes).astype(int)
-        self._canaries = _Drawn.of(schema, [_draw(schema, source) for _ in range(canaries)], labels.tolist())
+        drawn = [_draw(schema, source) for _ in range(canaries)]
+        self._canaries = _Drawn.of(schema, architecture, drawn, labels.tolist())
         self._authorisation = authorise_audit(
-            schema, THERMOMETER_LINEAR, epsilon=epsilon, delta=delta, records=canaries + records
+            schema, architecture, epsilon=epsilon, delta=delta, records=canaries + records
         )
 
     @property
@@ -102,11 +108,13 @@ class TabularTrainer:
         weights_p = np.column_stack([release.tensors["weight"].astype(np.float64), bias_C]).ravel()
         mechanism = next(m for m in release.guarantee.mechanisms if isinstance(m, SampledGaussian))
         records = max(float(counts_C.sum()), self._recipe.least_records)
+        pace = self._recipe.pace(records, mechanism)
         way = passage(
             mechanism,
             records,
-            learning_rate=self._recipe.learning_rate,
-            penalty=self._recipe.l2_records / records,
+            learning_rate=pace.learning_rate,
+            penalty=pace.penalty,
+            momentum=pace.momentum,
         )
         canaries_mp = self._canaries.gradients(prior_C, constant, mechanism.max_grad_norm)
         others_np = self._others.gradients(prior_C, constant, mechanism.max_grad_norm)
@@ -122,8 +130,8 @@ class _Drawn:
     codes: NDArray[np.float64]
 
     @classmethod
-    def of(cls, schema: Schema, records: list[dict[str, Value]], labels: list[int]) -> "_Drawn":
-        return cls(records, labels, encode(schema, records).astype(np.float64))
+    def of(cls, schema: Schema, architecture: str, records: list[dict[str, Value]], labels: list[int]) -> "_Drawn":
+        return cls(records, labels, code_records(architecture, schema, records).astype(np.float64))
 
     def gradients(self, prior_C: NDArray[np.float64], constant: float, norm: float) -> NDArray[np.float64]:
         """Clipped gradients of the first step, [n, p]."""

@@ -25,7 +25,7 @@ def audit(  # noqa: PLR0913 - each is an option
         typer.Option(help="A schema's name, or a schema file. Default: heart, or sentiment for an expert of texts."),
     ] = None,
     architecture: Annotated[
-        str, typer.Option(help="The expert's architecture: thermometer_linear/v1, minilm_lora/v1 or smollm2_lora/v1.")
+        str, typer.Option(help="The expert's architecture, for example thermometer_linear/v2 or minilm_lora/v1.")
     ] = "thermometer_linear/v1",
     epsilon: Annotated[float, typer.Option(help="What a release may cost, as in an offer.")] = 1.0,
     delta: Annotated[float, typer.Option(help="Delta of that guarantee.")] = 1e-4,
@@ -91,7 +91,7 @@ def _trainer(  # noqa: PLR0913 - what an audit is told
         return TextTrainer(meaning, architecture, epsilon=epsilon, delta=delta, canaries=canaries, records=records)
     from silo_client.tabular_audit import TabularTrainer  # noqa: PLC0415
 
-    return TabularTrainer(meaning, epsilon=epsilon, delta=delta, canaries=canaries, records=records)
+    return TabularTrainer(meaning, architecture, epsilon=epsilon, delta=delta, canaries=canaries, records=records)
 
 
 def _show(report: "AuditReport") -> None:
