@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Callable
 
 import grpc
@@ -95,18 +96,32 @@ async def _run(desk: Desk, ready: Callable[[str], None], saw: Callable[[str, byt
 def _credentials(desk: Desk) -> grpc.ServerCredentials:
     """Credentials that are looked up for each new connection: a rotated certificate or CA counts at once."""
 
-    def present() -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration([desk.tls_pair()], desk.current_keyring().ca.encode())
+    def present() -> tuple[tuple[bytes, bytes], bytes]:
+        return desk.tls_pair(), desk.current_keyring().ca.encode()
+
+    given, one_at_a_time = present(), threading.Lock()
 
     def fetched() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal given
         try:
-            return present()
+            with one_at_a_time:
+                now = present()
+                if now == given:
+                    # Nothing new. To hand over the same again is not only slow: gRPC frees what it replaces while
+                    # another connection may still be using it, and ends the process (grpc/grpc issue 36693).
+                    return None
+                given = now
         except (LlamdexError, OSError):
             # gRPC goes on with the credentials it has; the calls themselves say what is wrong with the keyring.
             _LOG.exception("the TLS credentials cannot be read again")
             return None
+        return _configuration(*now)
 
-    return grpc.dynamic_ssl_server_credentials(present(), fetched, require_client_authentication=True)
+    return grpc.dynamic_ssl_server_credentials(_configuration(*given), fetched, require_client_authentication=True)
+
+
+def _configuration(pair: tuple[bytes, bytes], ca: bytes) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([pair], ca)
 
 
 def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> int:

@@ -74,7 +74,7 @@ ROTATION_POINTS: tuple[Point, ...] = _around("pathlib:Path", "replace", 1, 2, 3,
 _DELIVERY, _OUTBOX = "silo_client.uplink:_Delivery", "silo_client.outbox:Outbox"
 SILO_POINTS: tuple[Point, ...] = (
     *_around(_OUTBOX, "put"),
-    *_around("silo_client.outbox", "write_atomically", 1, 2, 3, 4, 5, 6),
+    *_around("silo_client.outbox", "write_atomically", 1, 2, 3, 4, 5, 6, 7),
     *_around(_DELIVERY, "_seal"),
     *_around(_OUTBOX, "next_counter"),
     *_around("llamdex_fl.envelope.stream", "encrypt_chunk", 1, 2, 3),
@@ -85,9 +85,9 @@ SILO_POINTS: tuple[Point, ...] = (
     *_around("llamdex_fl.wire.convert", "header_request"),
     *_around("llamdex_fl.wire.convert", "chunk_request_bytes", 1, 2, 3),
     *_around("silo_client.uplink", "verify_receipt"),
-    *_around(_OUTBOX, "remember", 1, 2),
+    *_around(_OUTBOX, "remember"),
     *_around(_OUTBOX, "finish"),
-    *_around("pathlib:Path", "unlink", 1, 2, 3),
+    *_around("pathlib:Path", "unlink", 1, 2, 3, 4),
 )
 
 
