@@ -11,7 +11,7 @@ from provider_server import server
 
 
 def test_the_same_credentials_are_never_handed_over_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """gRPC frees what it replaces while other connections use it, so it must replace nothing for nothing."""
+    """What gRPC replaces it frees while other connections use it, so it must replace nothing for nothing."""
     asked: list[Any] = []
     monkeypatch.setattr(grpc, "dynamic_ssl_server_credentials", lambda _first, fetch, **_: asked.append(fetch))
     state = SimpleNamespace(pair=(b"key", b"certificate"), ca="ca", broken=False)
