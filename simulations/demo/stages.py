@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from llamdex_fl.assembly import AssembledLlamdex, evaluate, evaluate_base
 from llamdex_fl.base_llm.base import load_base_llm
 from llamdex_fl.errors import PolicyError, ProcessError
@@ -25,6 +23,7 @@ from provider_server.fitting import fit_connectors, fit_injector, open_assembly
 from provider_server.registry import Registry, ReleaseRecord
 from provider_server.round_report import RoundReport, report_path
 from provider_server.rounds import RoundSpec
+from silo_client.dp_optimizer import one_thread
 from silo_client.policy import DEFAULT_PURPOSE
 from simulations.datasets import load_heart, load_titanic, split
 from simulations.demo.background import ReaderInBackground
@@ -97,7 +96,7 @@ def _run(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
         founded = found(settings.out, (heart, titanic))
         config = load_provider_config(founded.provider_home)
         on_progress("founding the consortium", 1, 1)
-    with ReaderInBackground(config.home, on_progress) as reader, _one_thread():
+    with ReaderInBackground(config.home, on_progress) as reader, one_thread():
         with clock("base_llm"):
             on_progress("base LLM", 0, 0)
             base = load_base_llm(config.base_llm)
@@ -154,17 +153,6 @@ def _run(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
         "seed": settings.seed,
     }
     return report
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Leave the other core to the reader's process."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Clock:

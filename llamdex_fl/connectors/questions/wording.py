@@ -15,7 +15,17 @@ from typing import Any, Literal
 from llamdex_fl.errors import SchemaError
 from llamdex_fl.schema import Feature, Schema, Value
 
-__all__ = ["FORMS", "Phrase", "Subject", "Wording", "load_wording", "ordinary_questions", "training_wording"]
+__all__ = [
+    "FORMS",
+    "Phrase",
+    "Subject",
+    "Wording",
+    "load_wording",
+    "ordinary_questions",
+    "own_sources",
+    "sources_of",
+    "training_wording",
+]
 
 Form = Literal["clause", "np", "note"]
 FORMS: tuple[Form, ...] = ("clause", "np", "note")
@@ -78,7 +88,25 @@ def training_wording(schema: Schema) -> Wording:
     Raises:
         SchemaError: no wording comes with the project for this schema.
     """
-    folder = files("llamdex_fl.connectors.questions") / "wording" / schema.name
+    return _merge(schema, own_sources("llamdex_fl.connectors.questions", schema))
+
+
+def load_wording(schema: Schema, path: Path) -> Wording:
+    """A wording from a file, or from all TOML files of a directory, one an author.
+
+    Raises:
+        SchemaError: a file cannot be read or is not a wording of this schema, or there is none.
+    """
+    return _merge(schema, sources_of(path))
+
+
+def own_sources(package: str, schema: Schema) -> list[tuple[str, str]]:
+    """Names and texts of the wordings of a schema that come with the project, in a package's folder ``wording``.
+
+    Raises:
+        SchemaError: there is none.
+    """
+    folder = files(package) / "wording" / schema.name
     if not folder.is_dir():
         raise SchemaError(
             f"There is no wording for the schema {schema.name}.",
@@ -87,14 +115,14 @@ def training_wording(schema: Schema) -> Wording:
             next_step="write one as docs/wording.md says",
         )
     names = sorted(path.name for path in folder.iterdir() if path.name.endswith(".toml"))
-    return _merge(schema, [(name, (folder / name).read_text(encoding="utf-8")) for name in names])
+    return [(name, (folder / name).read_text(encoding="utf-8")) for name in names]
 
 
-def load_wording(schema: Schema, path: Path) -> Wording:
-    """A wording from a file, or from all TOML files of a directory, one an author.
+def sources_of(path: Path) -> list[tuple[str, str]]:
+    """Names and texts of the wordings in a file, or in all TOML files of a directory; never none.
 
     Raises:
-        SchemaError: a file cannot be read or is not a wording of this schema, or there is none.
+        SchemaError: a file cannot be read.
     """
     paths = sorted(path.glob("*.toml")) if path.is_dir() else [path]
     try:
@@ -106,7 +134,7 @@ def load_wording(schema: Schema, path: Path) -> Wording:
             got=type(error).__name__,
             next_step="mend the path or the file",
         ) from error
-    return _merge(schema, sources or [(str(path), "")])
+    return sources or [(str(path), "")]
 
 
 def ordinary_questions() -> list[str]:

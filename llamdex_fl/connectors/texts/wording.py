@@ -7,10 +7,10 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from llamdex_fl.connectors.questions.wording import own_sources, sources_of
 from llamdex_fl.errors import SchemaError
 from llamdex_fl.schema import Schema
 
@@ -67,16 +67,7 @@ def training_text_wording(schema: Schema) -> TextWording:
     Raises:
         SchemaError: no wording comes with the project for this schema.
     """
-    folder = files("llamdex_fl.connectors.texts") / "wording" / schema.name
-    if not folder.is_dir():
-        raise SchemaError(
-            f"There is no wording for the schema {schema.name}.",
-            expected=f"TOML files in the provider's directory, under wordings/{schema.name}",
-            got="none",
-            next_step="write one as docs/wording.md says",
-        )
-    names = sorted(path.name for path in folder.iterdir() if path.name.endswith(".toml"))
-    return _merge(schema, [(name, (folder / name).read_text(encoding="utf-8")) for name in names])
+    return _merge(schema, own_sources("llamdex_fl.connectors.texts", schema))
 
 
 def load_text_wording(schema: Schema, path: Path) -> TextWording:
@@ -85,17 +76,7 @@ def load_text_wording(schema: Schema, path: Path) -> TextWording:
     Raises:
         SchemaError: a file cannot be read or is not a wording of this schema, or there is none.
     """
-    paths = sorted(path.glob("*.toml")) if path.is_dir() else [path]
-    try:
-        sources = [(str(one), one.read_text(encoding="utf-8")) for one in paths]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SchemaError(
-            f"The wording {path} cannot be read.",
-            expected="a TOML file in UTF-8",
-            got=type(error).__name__,
-            next_step="mend the path or the file",
-        ) from error
-    return _merge(schema, sources or [(str(path), "")])
+    return _merge(schema, sources_of(path))
 
 
 def _merge(schema: Schema, sources: Iterable[tuple[str, str]]) -> TextWording:
