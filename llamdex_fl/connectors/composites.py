@@ -35,11 +35,11 @@ def with_composites(numbers: Sequence[Number], text: str) -> list[Number]:
     ends: dict[Number, int] = {}
     counted: list[Number] = []
     for number in numbers:
-        found = None if number.ordinal else unit_after(text, number.end)
+        found = None if number.ordinal or number.composite else unit_after(text, number.end)
         known = number if found is None else replace(number, unit=found[0])
         counted.append(known)
-        if found is not None:
-            ends[known] = found[1]
+        if known.unit is not None:
+            ends[known] = found[1] if found is not None else known.end
     spans = {(number.start, number.end): number for number in _written_short(text)}
     articles = _articles(counted, text)
     ends |= articles

@@ -12,7 +12,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from llamdex_fl.connectors.composites import with_composites
-from llamdex_fl.connectors.units import Number, value_for, values_for
+from llamdex_fl.connectors.units import UNITS, Number, value_for, values_for
 
 __all__ = ["Number", "find_numbers", "ordinal_words", "value_for", "values_for", "write_number"]
 
@@ -167,8 +167,8 @@ def _worded(text: str) -> list[Number]:
         rank = _ordinal(words, position, stop, text)
         if rank is not None:
             if stop > position and words[stop][2] == "second":
-                # The 22nd, or twenty seconds: the unit behind "twenty" tells the two apart.
-                found.append(Number(start, words[stop - 1][1], value))
+                # The 22nd, or twenty seconds: what a feature measures tells the two apart.
+                found.append(Number(start, words[stop][1], value, UNITS["seconds"], composite=True))
             found.append(Number(start, words[stop][1], value + rank, ordinal=True))
             position = stop + 1
         elif stop > position:

@@ -42,7 +42,8 @@ class Number:
         end: where it ends; a unit behind it stands outside, but a composite holds its units.
         value: the number.
         unit: what it counts, where that stands behind it and is known.
-        composite: several numbers that make one ("4 minutes and 5 seconds"); they are found beside it.
+        composite: its unit is part of it; mostly several numbers that make one ("4 minutes and 5 seconds"), which
+            are found beside it.
         ordinal: "14th", "fourteenth".
     """
 

@@ -48,7 +48,7 @@ def can_say(form: str, value: Value) -> bool:
 
 def months_of(years: float) -> int | None:
     """The months, 1 to 36, that an age in years says, rounded to two decimals as lists have it; else None."""
-    months = round(years * 12)
+    months = round(years * 12) if 0 < years <= _MOST_MONTHS else 0
     return months if 1 <= months <= _MOST_MONTHS and round(months / 12, 2) == years else None
 
 
