@@ -38,6 +38,7 @@ _ORDINAL_TENS = {f"{word.removesuffix('y')}ieth": ten for word, ten in _TENS.ite
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000}
 _DOZEN = 12
 _TIMES = {"once": 1, "twice": 2, "thrice": 3}
+_OPENING = {*_UNITS, *_TENS, *_ORDINAL_UNITS, *_ORDINAL_TENS, *_TIMES}
 _DIGIT_WORDS = {word: value for value, word in enumerate(_SMALL[:10])} | {"nought": 0, "oh": 0}
 
 _DIGITS = re.compile(
@@ -163,6 +164,9 @@ def _worded(text: str) -> list[Number]:
     found, position = [], 0
     while position < len(words):
         start, end, word = words[position]
+        if word not in _OPENING:
+            position += 1
+            continue
         stop, value = _cardinal(words, position, text)
         rank = _ordinal(words, position, stop, text)
         if rank is not None:
