@@ -38,7 +38,10 @@ def with_composites(numbers: Sequence[Number], text: str) -> list[Number]:
     """The numbers, each with the unit behind it, and the composites that they make; sorted by where they start."""
     counted: list[Number] = []
     chain: list[_Link] = []
+    reach = 0
     for number in numbers:
+        if number.start < reach:
+            continue  # "mg/100 ml", "g/cm3"
         found = None if number.ordinal or number.composite else unit_after(text, number.end)
         if found is None:
             counted.append(number)
@@ -46,6 +49,7 @@ def with_composites(numbers: Sequence[Number], text: str) -> list[Number]:
         else:
             counted.append(Number(number.start, number.end, number.value, found[0]))
             chain.append((number.start, found[1], counted[-1]))
+            reach = found[1]
     shorts = _written_short(text) if ":" in text or _COMPACT_HINT.search(text) else []
     articles = _articles(counted, text)
     if not (shorts or articles or any(number.unit is not None for number in counted)):
