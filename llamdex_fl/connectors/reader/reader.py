@@ -23,7 +23,7 @@ __all__ = ["MOST_TOKENS", "Batch", "Reader", "Reading"]
 
 #: Tokens of a question that are read, the encoder's two special ones among them.
 MOST_TOKENS = 384
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
