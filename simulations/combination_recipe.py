@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llamdex_fl.experts import CombinationRecipe, Evidence
+from llamdex_fl.experts import CombinationRecipe, Panel
 from llamdex_fl.privacy import Budget
 from simulations.consortium_value import train_consortium
 
@@ -101,7 +101,7 @@ def least_loss(
 def log_losses(seed: int, settings: Sequence[CombinationRecipe]) -> NDArray[np.float64]:
     """Each setting's log-loss on one synthetic consortium, the mean over an asker known and one unknown, [settings]."""
     trained = train_consortium("synthetic", seed, Budget(epsilon=1.0, delta=1e-4))
-    evidence = Evidence.gather(trained.experts, trained.guarantees, [own.features for own in trained.held_out])
+    evidence = Panel.of(trained.experts, trained.guarantees).evidence([own.features for own in trained.held_out])
     labels_n = np.array([own.label for own in trained.held_out])
     rows_n = np.arange(len(labels_n))
     losses = [

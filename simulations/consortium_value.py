@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llamdex_fl.assembly import AskedQuestion, AssembledLlamdex, Seat, evaluate
-from llamdex_fl.experts import THERMOMETER_LINEAR, Evidence, Expert, one_against_rest
+from llamdex_fl.experts import MINILM_LORA, THERMOMETER_LINEAR, Expert, Panel, one_against_rest
 from llamdex_fl.privacy import Budget, Guarantee, Ledger
 from llamdex_fl.release import Offer, Release
 from llamdex_fl.schema import Schema, load_library_schema
@@ -26,6 +26,7 @@ from simulations.datasets import (
     Split,
     load_heart,
     split,
+    synthetic_publishers,
     synthetic_silos,
     titanic_silos,
     write_silo_csv,
@@ -42,6 +43,8 @@ __all__ = [
     "TrainedConsortium",
     "run_seed",
     "train_consortium",
+    "train_records",
+    "train_silos",
 ]
 
 
@@ -53,13 +56,17 @@ class Domain:
     silos: Callable[[int], Mapping[str, Sequence[LabelledRecord]]]
 
 
-#: ``synthetic`` is another consortium for each seed, drawn from the heart schema: recipes are chosen there.
+#: ``synthetic`` is another consortium for each seed, drawn from the heart schema, ``synthetic-texts`` one of made-up
+#: texts: recipes are chosen there.
 DOMAINS: Mapping[str, Domain] = {
     "heart": Domain(schema="heart", silos=lambda _seed: load_heart()),
     "titanic": Domain(schema="titanic", silos=titanic_silos),
     "synthetic": Domain(schema="heart", silos=lambda seed: synthetic_silos(load_library_schema("heart"), seed)),
+    "synthetic-texts": Domain(
+        schema="sentiment", silos=lambda seed: synthetic_publishers(load_library_schema("sentiment"), seed)
+    ),
 }
-_RECORD_BOUND = 1000
+_RECORD_BOUND, _TEXT_BOUND = 1000, 20_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,13 +155,28 @@ def train_consortium(domain: str, seed: int, budget: Budget) -> TrainedConsortiu
     Raises:
         ArtefactError: the data is not there.
     """
-    schema = load_library_schema(DOMAINS[domain].schema)
-    splits = {silo: split(records, seed) for silo, records in DOMAINS[domain].silos(seed).items()}
-    releases = [_train(schema, part.train, budget, (seed, number)) for number, part in enumerate(splits.values())]
+    return train_silos(load_library_schema(DOMAINS[domain].schema), DOMAINS[domain].silos(seed), seed, budget)
+
+
+def train_silos(
+    schema: Schema, silos: Mapping[str, Sequence[LabelledRecord]], seed: int, budget: Budget
+) -> TrainedConsortium:
+    """The same for any silos' records.
+
+    Args:
+        schema: what the records mean.
+        silos: each silo's records, held-out ones included.
+        seed: fixes the held-out records and the noise.
+        budget: what each silo's release may cost.
+    """
+    splits = {silo: split(records, seed) for silo, records in silos.items()}
+    releases = [
+        train_records(schema, part.train, budget, (seed, number)) for number, part in enumerate(splits.values())
+    ]
     return TrainedConsortium(
         schema=schema,
         splits=splits,
-        experts=[Expert.from_tensors(schema, release.tensors) for release in releases],
+        experts=[Expert.from_tensors(schema, release.tensors, release.architecture) for release in releases],
         guarantees=[release.guarantee for release in releases],
     )
 
@@ -188,8 +210,8 @@ def run_seed(  # noqa: PLR0913 - the last two are the LLM's
     records = [record.features for record in trained.held_out]
     labels_n = np.array([record.label for record in trained.held_out])
     everything = [record for part in splits.values() for record in part.train]
-    pooled = _train(schema, everything, budget, (seed, len(splits)))
-    together = Evidence.gather(experts, guarantees, records)
+    pooled = train_records(schema, everything, budget, (seed, len(splits)))
+    together = Panel.of(experts, guarantees).evidence(records)
     llm = None
     if assembly is not None:
         for silo, expert, guarantee in zip(splits, experts, guarantees, strict=True):
@@ -232,12 +254,13 @@ def _figures(probabilities_nC: NDArray[np.float64], labels_n: NDArray[np.int64])
     )
 
 
-def _train(schema: Schema, records: Sequence[LabelledRecord], budget: Budget, seed: tuple[int, int]) -> Release:
+def train_records(schema: Schema, records: Sequence[LabelledRecord], budget: Budget, seed: tuple[int, ...]) -> Release:
+    """One silo's release, by the real path; ``seed`` fixes the noise."""
     offer = Offer(
         provider="provider",
         purpose=DEFAULT_PURPOSE,
         schema_digest=schema.digest(),
-        architecture=THERMOMETER_LINEAR,
+        architecture=MINILM_LORA if schema.is_text else THERMOMETER_LINEAR,
         base_model_digest="0" * 64,
         epsilon=budget.epsilon,
         delta=budget.delta,
@@ -249,7 +272,7 @@ def _train(schema: Schema, records: Sequence[LabelledRecord], budget: Budget, se
         providers=(offer.provider,),
         purposes=(offer.purpose,),
         architectures=(offer.architecture,),
-        record_bound=_RECORD_BOUND,
+        record_bound=_TEXT_BOUND if schema.is_text else _RECORD_BOUND,
         release_epsilon=budget.epsilon,
         lifetime_epsilon=budget.epsilon,
         delta=budget.delta,

@@ -15,7 +15,7 @@ from llamdex_fl.base_llm.base import BaseLLM
 from llamdex_fl.connectors.injector import Injector
 from llamdex_fl.connectors.reader import MOST_TOKENS, Reader, Reading
 from llamdex_fl.errors import InputError
-from llamdex_fl.experts import Expert, combine
+from llamdex_fl.experts import Expert, Panel
 from llamdex_fl.privacy import Guarantee
 from llamdex_fl.schema import MOST_TEXT_CHARACTERS, Schema, Value
 
@@ -67,6 +67,7 @@ class AssembledLlamdex:
         self.injector = injector
         self.speaker = Speaker(base, injector)
         self._seats: dict[str, list[Seat]] = {}
+        self._panels: dict[str, tuple[tuple[Seat, ...], Panel]] = {}
 
     @property
     def schemas(self) -> list[str]:
@@ -96,6 +97,7 @@ class AssembledLlamdex:
             )
         others = [own for own in self._seats.get(schema, []) if own.silo != seat.silo]
         self._seats[schema] = [*others, seat]
+        self._panels.pop(schema, None)
 
     def unseat(self, schema: str, silo: str) -> None:
         """Take a silo's seat away; a schema without any seat is answered by the base LLM alone."""
@@ -104,6 +106,8 @@ class AssembledLlamdex:
             self._seats[schema] = left
         else:
             self._seats.pop(schema, None)
+        # So that a withdrawn expert's weights are not held on to.
+        self._panels.pop(schema, None)
 
     def consult(self, schema: str, records: Sequence[Mapping[str, Value]], *, asker: str | None = None) -> Tensor:
         """(n, classes): what the experts of a schema together say of records.
@@ -115,8 +119,15 @@ class AssembledLlamdex:
         """
         seats = self.seats(schema)
         prior = next((seat.expert.prior for seat in seats if seat.silo == asker), None)
-        experts, guarantees = [seat.expert for seat in seats], [seat.guarantee for seat in seats]
-        return torch.from_numpy(combine(experts, guarantees, records, prior)).float()
+        return torch.from_numpy(self._panel(schema, seats).combined(records, prior)).float()
+
+    def _panel(self, schema: str, seats: tuple[Seat, ...]) -> Panel:
+        """The seats' experts, put together once; again after any of them has changed."""
+        kept = self._panels.get(schema)
+        if kept is None or kept[0] != seats:
+            kept = seats, Panel.of([seat.expert for seat in seats], [seat.guarantee for seat in seats])
+            self._panels[schema] = kept
+        return kept[1]
 
     def read(self, questions: Sequence[str]) -> list[Reading]:
         """Route and read; a schema without an expert is no route."""

@@ -19,9 +19,11 @@ from llamdex_fl.experts.architecture import (
     tensor_shapes,
 )
 from llamdex_fl.experts.coding import coded_size, encode
-from llamdex_fl.experts.combine import CombinationRecipe, Evidence, combine, pooled_prior, voices
+from llamdex_fl.experts.combine import combine, pooled_prior, voices
+from llamdex_fl.experts.evidence import CombinationRecipe, Evidence, Robustness, Weighed, combination_recipe
 from llamdex_fl.experts.expert import Expert
 from llamdex_fl.experts.linear_expert import LinearExpert
+from llamdex_fl.experts.panel import Panel, disagreement, public_records
 from llamdex_fl.experts.scores import auc, one_against_rest
 from llamdex_fl.experts.text_architecture import MINILM_LORA, SMOLLM2_LORA, TEXT_ARCHITECTURES, TextArchitecture
 from llamdex_fl.experts.text_expert import TextExpert, texts_of
@@ -38,17 +40,23 @@ __all__ = [
     "Evidence",
     "Expert",
     "LinearExpert",
+    "Panel",
+    "Robustness",
     "TextArchitecture",
     "TextExpert",
+    "Weighed",
     "architectures_for",
     "auc",
     "code_length",
     "code_records",
     "coded_size",
+    "combination_recipe",
     "combine",
+    "disagreement",
     "encode",
     "one_against_rest",
     "pooled_prior",
+    "public_records",
     "recommended_architecture",
     "require_fit",
     "takes_text",

@@ -4,7 +4,8 @@ Each expert i answers with centred log-odds l_i(x), learned at a site whose clas
 knows of the record, apart from how common a class is at its site, is its evidence l_i(x) - clr(log p_i). The
 evidence of all is averaged, and the shares of whoever asks are put in::
 
-    l(x) = T log p_asker + (1 - T) log p_pooled + G * sum_i a_i (l_i(x) - clr(log p_i)) / (sum_i a_i + A)
+    l(x) = T log p_asker + (1 - T) log p_pooled + G * W / (W + A) * mean_i (l_i(x) - clr(log p_i))
+    W    = sum_i a_i, of which the weighted mean takes a_i / W
     a_i  = e_i^2 / (e_i + K s_i^2)
     e_i  = n_i (1 - sum_c p_ic^2) / 2          (two classes: n+ n- / n, about the rarer class's count)
     s_i  = sigma_i / (q_i sqrt(m_i))           (the known noise of DP-SGD, counted in records)
@@ -19,84 +20,26 @@ differ partly in their patients, and what shows in the features has been counted
 K, A, G and T (``CombinationRecipe``) are the setting of a grid with the least log-loss on synthetic consortia drawn
 from the schema; ``llamdex-sim combination-recipe`` chooses it again, and no silo's record has a part in it
 (docs/adr/0004-expert-recipe.md).
+
+From five experts on, a fifth of them, whichever they are, cannot carry the answer (``Robustness``,
+docs/adr/0009-poisoned-experts.md): experts that contradict the others on public records are heard less, weights are
+levelled, and what lies far out, for each record and class, is moved in before the mean is taken; so it is with the
+pooled shares. The averaged evidence is then within the range of the other experts' evidence, whatever the fifth says. Fewer experts are
+averaged as they are: among four there is no minority to outvote.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llamdex_fl.errors import InputError
-from llamdex_fl.experts.expert import Expert, log_softmax
-from llamdex_fl.privacy import Guarantee, SampledGaussian
+from llamdex_fl.experts.evidence import pooled_shares
+from llamdex_fl.experts.expert import Expert
+from llamdex_fl.experts.panel import Panel
+from llamdex_fl.privacy import Guarantee
 from llamdex_fl.schema import Value
 
-__all__ = ["CombinationRecipe", "Evidence", "combine", "pooled_prior", "voices"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CombinationRecipe:
-    """The four constants of the formula above.
-
-    Attributes:
-        noise_weight: K, how much the known noise of DP-SGD counts against an expert.
-        silence: A, the precision of "no evidence", in records.
-        gain: G, on the averaged evidence.
-        site: T, the strength of the asker's own shares of the classes, 0 to 1.
-    """
-
-    noise_weight: float = 1.5
-    silence: float = 40.0
-    gain: float = 2.0
-    site: float = 0.8
-
-
-_RECIPE = CombinationRecipe()
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What several experts of one schema say about n records, before it is combined.
-
-    Attributes:
-        log_odds_inC: of each expert, each record and class, the expert's own prior taken off.
-        sizes_i: e_i, in records.
-        noises_i: s_i, in records.
-        pooled_C: ``pooled_prior``.
-    """
-
-    log_odds_inC: NDArray[np.float64]
-    sizes_i: NDArray[np.float64]
-    noises_i: NDArray[np.float64]
-    pooled_C: NDArray[np.float64]
-
-    @classmethod
-    def gather(
-        cls, experts: Sequence[Expert], guarantees: Sequence[Guarantee], records: Sequence[Mapping[str, Value]]
-    ) -> "Evidence":
-        """Ask every expert about every record.
-
-        Raises:
-            InputError: no expert, not one guarantee each, or different schemas.
-            RecordError: a record does not fit the schema.
-        """
-        sizes_i, noises_i = _sizes_and_noises(experts, guarantees)
-        log_odds_inC = np.array([expert.log_odds(records) - _centred_log(expert.prior) for expert in experts])
-        return cls(log_odds_inC, sizes_i, noises_i, pooled_prior(experts))
-
-    def combined(
-        self, prior: NDArray[np.float64] | None = None, recipe: CombinationRecipe = _RECIPE
-    ) -> NDArray[np.float64]:
-        """The classes' probabilities, [n, C]; arguments as of ``combine``."""
-        weights_i = _precisions(self.sizes_i, self.noises_i, recipe.noise_weight)
-        evidence_nC = np.tensordot(weights_i, self.log_odds_inC, 1) * recipe.gain / (weights_i.sum() + recipe.silence)
-        _, records, classes = self.log_odds_inC.shape
-        shares = self.pooled_C if prior is None else _require_prior(prior, records, classes)
-        log_prior = recipe.site * np.log(shares) + (1.0 - recipe.site) * np.log(self.pooled_C)
-        probabilities: NDArray[np.float64] = np.exp(log_softmax(evidence_nC + log_prior))
-        return probabilities
+__all__ = ["combine", "pooled_prior", "voices"]
 
 
 def combine(
@@ -105,7 +48,7 @@ def combine(
     records: Sequence[Mapping[str, Value]],
     prior: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """The classes' probabilities, as all experts together see them.
+    """The classes' probabilities, as all experts together see them; whoever asks often keeps a ``Panel``.
 
     Args:
         experts: at least one, all of one schema.
@@ -121,14 +64,15 @@ def combine(
         InputError: no expert, not one guarantee each, different schemas, or a prior that is no distribution.
         RecordError: a record does not fit the schema.
     """
-    return Evidence.gather(experts, guarantees, records).combined(prior)
+    return Panel.of(experts, guarantees).combined(records, prior)
 
 
 def pooled_prior(experts: Sequence[Expert]) -> NDArray[np.float64]:
-    """The classes' noisy shares over the records of all silos, [C]: the prior for an asker whose own is unknown."""
-    counts_C = np.sum([expert.class_counts_C for expert in experts], axis=0)
-    shares: NDArray[np.float64] = counts_C / counts_C.sum()
-    return shares
+    """The classes' noisy shares over the records of all silos, [C]: the prior for an asker whose own is unknown.
+
+    From five experts on, no fifth of them moves it beyond what the others say.
+    """
+    return pooled_shares(experts)
 
 
 def voices(experts: Sequence[Expert], guarantees: Sequence[Guarantee]) -> NDArray[np.float64]:
@@ -137,59 +81,6 @@ def voices(experts: Sequence[Expert], guarantees: Sequence[Guarantee]) -> NDArra
     Raises:
         InputError: as ``combine``.
     """
-    weights_i = _precisions(*_sizes_and_noises(experts, guarantees), _RECIPE.noise_weight)
+    weights_i = Panel.of(experts, guarantees).weighed.weights_i
     shares: NDArray[np.float64] = weights_i / weights_i.sum()
     return shares
-
-
-def _sizes_and_noises(
-    experts: Sequence[Expert], guarantees: Sequence[Guarantee]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if not experts or len(experts) != len(guarantees):
-        raise _wrong("at least one expert and one guarantee each", f"{len(experts)} and {len(guarantees)}")
-    digests = {expert.schema.digest() for expert in experts}
-    if len(digests) != 1:
-        raise _wrong("experts of one schema", f"{len(digests)} schemas")
-    sizes = [float(expert.class_counts_C.sum()) * (1.0 - float((expert.prior**2).sum())) / 2.0 for expert in experts]
-    return np.array(sizes), np.array([_noise_in_records(guarantee) for guarantee in guarantees])
-
-
-def _precisions(
-    sizes_i: NDArray[np.float64], noises_i: NDArray[np.float64], noise_weight: float
-) -> NDArray[np.float64]:
-    precisions: NDArray[np.float64] = sizes_i * sizes_i / (sizes_i + noise_weight * noises_i**2)
-    return precisions
-
-
-def _noise_in_records(guarantee: Guarantee) -> float:
-    """Standard deviation of DP-SGD's noise on the mean of all steps' gradients, in clipped gradients of one record.
-
-    Independent noise of several runs adds up; an expert without DP-SGD has none.
-    """
-    gaussians = [m for m in guarantee.mechanisms if isinstance(m, SampledGaussian)]
-    if not gaussians:
-        return 0.0
-    steps = sum(m.steps for m in gaussians)
-    total = sum(m.steps * (m.noise_multiplier / m.sampling_rate) ** 2 for m in gaussians)
-    return math.sqrt(total) / steps
-
-
-def _centred_log(shares_C: NDArray[np.float64]) -> NDArray[np.float64]:
-    logarithms = np.log(shares_C)
-    centred: NDArray[np.float64] = logarithms - logarithms.mean()
-    return centred
-
-
-def _require_prior(prior: NDArray[np.float64], records: int, classes: int) -> NDArray[np.float64]:
-    shares = np.asarray(prior, np.float64)
-    if shares.shape not in {(classes,), (records, classes)}:
-        raise _wrong(f"a prior of shape ({classes},) or ({records}, {classes})", str(shares.shape))
-    if not (bool((shares > 0.0).all()) and np.allclose(shares.sum(axis=-1), 1.0, atol=1e-6)):
-        raise _wrong("a prior above 0 whose rows sum to 1", "another")
-    return shares
-
-
-def _wrong(expected: str, got: str) -> InputError:
-    return InputError(
-        "These experts cannot be combined.", expected=expected, got=got, next_step="mend what is handed to combine"
-    )

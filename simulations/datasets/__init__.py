@@ -12,6 +12,7 @@ from simulations.datasets.pima import PIMA_FILE, load_pima
 from simulations.datasets.records import LabelledRecord, Split, split, write_silo_csv
 from simulations.datasets.sentiment import sentiment_silos
 from simulations.datasets.synthetic import synthetic_silos
+from simulations.datasets.synthetic_texts import synthetic_publishers
 from simulations.datasets.tables import TABLES, Table, load_table
 from simulations.datasets.titanic import TITANIC_FILE, load_titanic, titanic_silos
 from simulations.datasets.wine import WINE_FILES, load_wine
@@ -40,6 +41,7 @@ __all__ = [
     "pooled_heart_schema",
     "sentiment_silos",
     "split",
+    "synthetic_publishers",
     "synthetic_silos",
     "titanic_silos",
     "write_silo_csv",

@@ -18,7 +18,6 @@ from simulations.datasets.records import LabelledRecord
 
 __all__ = ["synthetic_silos"]
 
-_SILOS = 4
 #: Records of a silo, before any are held out; held-out parts are large enough for steady figures.
 _SMALLEST, _LARGEST = 120, 320
 _REFERENCE = 4000
@@ -52,12 +51,19 @@ class _Site:
     severity: float
 
 
-def synthetic_silos(schema: Schema, seed: int) -> dict[str, tuple[LabelledRecord, ...]]:
-    """Draw a consortium of four silos; a binary target and tables only.
+def synthetic_silos(schema: Schema, seed: int, *, silos: int = 4) -> dict[str, tuple[LabelledRecord, ...]]:
+    """Draw a consortium; a binary target and tables only.
+
+    Args:
+        schema: what the records mean.
+        seed: another consortium for each.
+        silos: how many members. The first ones of a larger consortium are those of a smaller one of that seed.
 
     Raises:
-        ValueError: the schema has more than two classes, or its records are texts.
+        ValueError: the schema has more than two classes, its records are texts, or there is no silo.
     """
+    if silos < 1:
+        raise ValueError(f"a consortium has at least one silo, not {silos}")
     if schema.is_text:
         raise ValueError("synthetic consortia hold tables, no texts")
     if len(schema.target.labels) != 2:  # noqa: PLR2004 - two classes
@@ -70,8 +76,8 @@ def synthetic_silos(schema: Schema, seed: int) -> dict[str, tuple[LabelledRecord
     common = random.normal(0.0, 0.8) - scale * reference.mean()
     severities = random.uniform(0.0, _SITE_SEVERITY)
     intercepts = random.uniform(0.0, _SITE_INTERCEPT)
-    silos = {}
-    for number in range(1, _SILOS + 1):
+    drawn = {}
+    for number in range(1, silos + 1):
         site = _Site(
             shifts=random.normal(0.0, 0.3, len(causes)),
             effects=random.normal(0.0, 0.15, len(causes)),
@@ -82,10 +88,10 @@ def synthetic_silos(schema: Schema, seed: int) -> dict[str, tuple[LabelledRecord
         records, scores = _draw(random, causes, site, size)
         log_odds = scale * scores + common + random.normal(0.0, intercepts)
         labels = random.random(size) < 1.0 / (1.0 + np.exp(-log_odds))
-        silos[f"site-{number}"] = tuple(
+        drawn[f"site-{number}"] = tuple(
             LabelledRecord(features=record, label=int(label)) for record, label in zip(records, labels, strict=True)
         )
-    return silos
+    return drawn
 
 
 def _cause(random: np.random.Generator, feature: Feature) -> _Cause:

@@ -26,8 +26,6 @@ TITANIC_FILE = PackagedFile(
 )
 _IMPUTED_AGE = 29.5
 _CLASSES = {"First class": "first", "Second class": "second", "Third class": "third"}
-#: Shares of the passengers in a consortium of four unequal silos.
-_SHARES = (0.4, 0.3, 0.2, 0.1)
 
 
 def load_titanic() -> tuple[LabelledRecord, ...]:
@@ -40,15 +38,20 @@ def load_titanic() -> tuple[LabelledRecord, ...]:
     return tuple(_record(row) for row in csv.DictReader(lines))
 
 
-def titanic_silos(seed: int = 0) -> dict[str, tuple[LabelledRecord, ...]]:
-    """The passengers dealt at random to four silos of unequal size.
+def titanic_silos(seed: int = 0, *, silos: int = 4) -> dict[str, tuple[LabelledRecord, ...]]:
+    """The passengers dealt at random to silos of unequal size; the second last has twice as many as the last, and so on.
 
     Raises:
+        ValueError: there is no silo.
         ArtefactError: as ``load_titanic``.
     """
+    if silos < 1:
+        raise ValueError(f"a consortium has at least one silo, not {silos}")
     passengers = load_titanic()
     order = np.random.default_rng(seed).permutation(len(passengers))
-    ends = np.rint(np.cumsum(_SHARES) * len(order)).astype(int)
+    # Of four: 0.4, 0.3, 0.2 and 0.1 of the passengers.
+    shares = np.arange(silos, 0, -1) * 2.0 / (silos * (silos + 1))
+    ends = np.rint(np.cumsum(shares) * len(order)).astype(int)
     parts = np.split(order, ends[:-1])
     return {f"line-{number}": tuple(passengers[i] for i in part) for number, part in enumerate(parts, start=1)}
 

@@ -1,0 +1,216 @@
+"""Experts of one schema that are asked together, again and again: what does not depend on the question, done once.
+
+Experts of tables with one architecture are one matrix: a record is coded once for all of them, and one product has what
+all of them say. Experts of texts share the pass through the frozen layers (``TextBase.recent``). Legend: i experts; n
+records, C classes, D codes, P public records.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib.resources import files
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llamdex_fl.experts.architecture import code_records
+from llamdex_fl.experts.evidence import (
+    CombinationRecipe,
+    Evidence,
+    Robustness,
+    Weighed,
+    combination_recipe,
+    pooled_shares,
+    precisions,
+    sizes_and_noises,
+)
+from llamdex_fl.experts.expert import Expert
+from llamdex_fl.experts.linear_expert import LinearExpert
+from llamdex_fl.privacy import Guarantee
+from llamdex_fl.schema import Schema, Value
+
+__all__ = ["Panel", "disagreement", "public_records"]
+
+_PUBLIC_RECORDS = 256
+#: What experts agree on is nearly the median of what they say.
+_CONSENSUS_TRIM = 0.4
+_SAID: WeakKeyDictionary[Expert, NDArray[np.float64]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Several experts of one schema; made by ``of``.
+
+    Attributes:
+        experts, guarantees: in the same order.
+        sizes_i, noises_i: e_i and s_i of the formula, in records.
+    """
+
+    experts: tuple[Expert, ...]
+    guarantees: tuple[Guarantee, ...]
+    sizes_i: NDArray[np.float64]
+    noises_i: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, experts: Sequence[Expert], guarantees: Sequence[Guarantee]) -> "Panel":
+        """Put experts together.
+
+        Raises:
+            InputError: no expert, not one guarantee each, or different schemas.
+        """
+        return cls(tuple(experts), tuple(guarantees), *sizes_and_noises(experts, guarantees))
+
+    @property
+    def schema(self) -> Schema:
+        """Of all of them."""
+        return self.experts[0].schema
+
+    @property
+    def recipe(self) -> CombinationRecipe:
+        """The constants that the panel answers with."""
+        return combination_recipe(self.schema)
+
+    def evidence(self, records: Sequence[Mapping[str, Value]]) -> Evidence:
+        """What every expert says about every record.
+
+        Raises:
+            RecordError: a record does not fit the schema.
+        """
+        return Evidence(
+            self._log_odds(records), self.sizes_i, self.noises_i, self.pooled_C, agreements_i=self.agreements_i
+        )
+
+    def combined(
+        self, records: Sequence[Mapping[str, Value]], prior: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """The classes' probabilities, [n, C], as all experts together see them; ``combine`` has the arguments.
+
+        Raises:
+            InputError: a prior that is no distribution.
+            RecordError: a record does not fit the schema.
+        """
+        return self.evidence(records).combined(prior, self.recipe, weighed=self.weighed)
+
+    @cached_property
+    def weighed(self) -> Weighed:
+        """The experts' weights."""
+        return Weighed.of(precisions(self.sizes_i, self.noises_i, self.recipe), self.agreements_i)
+
+    @cached_property
+    def pooled_C(self) -> NDArray[np.float64]:  # noqa: N802 - shape suffix
+        """The classes' noisy shares over the records of all silos, [C]."""
+        return pooled_shares(self.experts, self.weighed.heard_i)
+
+    @cached_property
+    def agreements_i(self) -> NDArray[np.float64] | None:
+        """Each expert's with what all say of public records, -1 to 1; None where they are too few to say."""
+        if not Robustness().may_be_poisoned(len(self.experts)):
+            return None
+        return self.agreement(public_records(self.schema))
+
+    def agreement(self, records: Sequence[Mapping[str, Value]]) -> NDArray[np.float64]:
+        """Correlation over some records of each expert's evidence with the consensus of all, [i].
+
+        What lies beyond the middle fifth of all (levelled) weight is moved in, so that few cannot make the consensus. An expert
+        that says the same of every record agrees with nobody: 0.
+
+        Raises:
+            RecordError: a record does not fit the schema.
+        """
+        found_inC = self._log_odds(records)
+        found_inC -= found_inC.mean(axis=1, keepdims=True)
+        robustness = Robustness(trim=_CONSENSUS_TRIM)  # the levels are the project's
+        weighed = Weighed.of(precisions(self.sizes_i, self.noises_i, self.recipe), robustness=robustness)
+        consensus_nC = weighed.mean(found_inC)
+        consensus_nC -= consensus_nC.mean(axis=0)
+        products_i = (found_inC * consensus_nC).sum(axis=(1, 2))
+        lengths_i = np.sqrt((found_inC**2).sum(axis=(1, 2)) * (consensus_nC**2).sum())
+        return np.divide(products_i, lengths_i, out=np.zeros_like(products_i), where=lengths_i > 0.0)
+
+    def _log_odds(self, records: Sequence[Mapping[str, Value]]) -> NDArray[np.float64]:
+        """Each expert's log-odds of each record, its own prior taken off, [i, n, C]."""
+        found_inC = np.empty((len(self.experts), len(records), len(self.schema.target.labels)))
+        public = records is public_records(self.schema)
+        for architecture, (places, weight_KD, bias_K) in self._stacks.items():
+            codes_nD = code_records(architecture, self.schema, records).astype(np.float64)
+            logits_niC = (codes_nD @ weight_KD.T + bias_K).reshape(len(records), len(places), -1)
+            found_inC[places] = logits_niC.transpose(1, 0, 2)
+        for place, expert in enumerate(self.experts):
+            if not isinstance(expert, LinearExpert):
+                found_inC[place] = _said_of_public(expert) if public else expert.log_odds(records)
+        found_inC -= self._log_priors_iC[:, None, :]
+        # Of linear experts the rows are not centred yet, and taking off a centred prior leaves rows centred.
+        found_inC -= found_inC.mean(axis=2, keepdims=True)
+        return found_inC
+
+    @cached_property
+    def _stacks(self) -> Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]:
+        """By architecture of tables: places of its experts, and their weights and biases, K = experts x classes."""
+        places: dict[str, list[int]] = {}
+        for place, expert in enumerate(self.experts):
+            if isinstance(expert, LinearExpert):
+                places.setdefault(expert.architecture, []).append(place)
+        stacks = {}
+        for architecture, own in places.items():
+            linear = [expert for place in own if isinstance(expert := self.experts[place], LinearExpert)]
+            weight_KD = np.concatenate([expert.weight_CD for expert in linear])
+            stacks[architecture] = (np.array(own), weight_KD, np.concatenate([expert.bias_C for expert in linear]))
+        return stacks
+
+    @cached_property
+    def _log_priors_iC(self) -> NDArray[np.float64]:  # noqa: N802 - shape suffix
+        return np.log(np.array([expert.prior for expert in self.experts]))
+
+
+def disagreement(
+    experts: Sequence[Expert],
+    guarantees: Sequence[Guarantee],
+    records: Sequence[Mapping[str, Value]] | None = None,
+) -> NDArray[np.float64]:
+    """How far each expert is from what all say together, [i]: 0 the same ranking of the records, 2 the opposite one.
+
+    One less the correlation of its evidence with the consensus, so the scale of its weights does not show. Noise alone
+    brings an honest expert near 1; beyond 1 it contradicts the others. Below five experts it says little.
+
+    Args:
+        experts, guarantees: as of ``combine``.
+        records: on which they are compared; None for ``public_records`` of their schema. No private record has a place
+            here.
+
+    Raises:
+        InputError: no expert, not one guarantee each, or different schemas.
+        RecordError: a record does not fit the schema.
+    """
+    panel = Panel.of(experts, guarantees)
+    distances: NDArray[np.float64] = 1.0 - panel.agreement(public_records(panel.schema) if records is None else records)
+    return distances
+
+
+def _said_of_public(expert: Expert) -> NDArray[np.float64]:
+    """What an expert that is slow to ask says of the public records, asked once: it sits in many panels, one by one."""
+    if expert not in _SAID:
+        _SAID[expert] = expert.log_odds(public_records(expert.schema))
+    return _SAID[expert]
+
+
+@lru_cache(maxsize=32)
+def public_records(schema: Schema) -> tuple[Mapping[str, Value], ...]:
+    """Records drawn from a schema alone, always the same: every number and every category of a range as likely.
+
+    Of a schema of texts, the made-up texts that come with the project.
+    """
+    if schema.is_text:
+        (feature,) = schema.features
+        lines = files("llamdex_fl.experts").joinpath("public_texts.txt").read_text(encoding="utf-8").splitlines()
+        return tuple({feature.name: line} for line in lines)
+    random = np.random.default_rng(0)
+    columns = {
+        feature.name: (
+            random.choice(feature.categories, _PUBLIC_RECORDS).tolist()
+            if feature.is_category
+            else random.uniform(*feature.low_high(), _PUBLIC_RECORDS).tolist()
+        )
+        for feature in schema.features
+    }
+    return tuple(dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
