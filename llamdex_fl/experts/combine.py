@@ -24,8 +24,8 @@ from the schema; ``llamdex-sim combination-recipe`` chooses it again, and no sil
 From five experts on, a fifth of them, whichever they are, cannot carry the answer (``Robustness``,
 docs/adr/0009-poisoned-experts.md): experts that contradict the others on public records are heard less, weights are
 levelled, and what lies far out, for each record and class, is moved in before the mean is taken; so it is with the
-pooled shares. The averaged evidence is then within the range of the other experts' evidence, whatever the fifth says. Fewer experts are
-averaged as they are: among four there is no minority to outvote.
+pooled shares. The averaged evidence is then within the range of the other experts' evidence, whatever the fifth says.
+Fewer experts are averaged as they are: among four there is no minority to outvote.
 """
 
 from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ records, C classes, D codes, P public records.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from weakref import WeakKeyDictionary
@@ -45,21 +45,26 @@ class Panel:
     Attributes:
         experts, guarantees: in the same order.
         sizes_i, noises_i: e_i and s_i of the formula, in records.
+        robustness: what is done against poisoned experts.
     """
 
     experts: tuple[Expert, ...]
     guarantees: tuple[Guarantee, ...]
     sizes_i: NDArray[np.float64]
     noises_i: NDArray[np.float64]
+    robustness: Robustness
 
     @classmethod
-    def of(cls, experts: Sequence[Expert], guarantees: Sequence[Guarantee]) -> "Panel":
-        """Put experts together.
+    def of(
+        cls, experts: Sequence[Expert], guarantees: Sequence[Guarantee], robustness: Robustness | None = None
+    ) -> "Panel":
+        """Put experts together; with another robustness than the project's, only to compare.
 
         Raises:
             InputError: no expert, not one guarantee each, or different schemas.
         """
-        return cls(tuple(experts), tuple(guarantees), *sizes_and_noises(experts, guarantees))
+        sizes_i, noises_i = sizes_and_noises(experts, guarantees)
+        return cls(tuple(experts), tuple(guarantees), sizes_i, noises_i, robustness or Robustness())
 
     @property
     def schema(self) -> Schema:
@@ -95,32 +100,32 @@ class Panel:
     @cached_property
     def weighed(self) -> Weighed:
         """The experts' weights."""
-        return Weighed.of(precisions(self.sizes_i, self.noises_i, self.recipe), self.agreements_i)
+        return Weighed.of(precisions(self.sizes_i, self.noises_i, self.recipe), self.agreements_i, self.robustness)
 
     @cached_property
     def pooled_C(self) -> NDArray[np.float64]:  # noqa: N802 - shape suffix
         """The classes' noisy shares over the records of all silos, [C]."""
-        return pooled_shares(self.experts, self.weighed.heard_i)
+        return pooled_shares(self.experts, self.weighed.heard_i, self.robustness)
 
     @cached_property
     def agreements_i(self) -> NDArray[np.float64] | None:
         """Each expert's with what all say of public records, -1 to 1; None where they are too few to say."""
-        if not Robustness().may_be_poisoned(len(self.experts)):
+        if not self.robustness.may_be_poisoned(len(self.experts)):
             return None
         return self.agreement(public_records(self.schema))
 
     def agreement(self, records: Sequence[Mapping[str, Value]]) -> NDArray[np.float64]:
         """Correlation over some records of each expert's evidence with the consensus of all, [i].
 
-        What lies beyond the middle fifth of all (levelled) weight is moved in, so that few cannot make the consensus. An expert
-        that says the same of every record agrees with nobody: 0.
+        What lies beyond the middle fifth of all (levelled) weight is moved in, so that few cannot make the
+        consensus. An expert that says the same of every record agrees with nobody: 0.
 
         Raises:
             RecordError: a record does not fit the schema.
         """
         found_inC = self._log_odds(records)
         found_inC -= found_inC.mean(axis=1, keepdims=True)
-        robustness = Robustness(trim=_CONSENSUS_TRIM)  # the levels are the project's
+        robustness = replace(self.robustness, trim=_CONSENSUS_TRIM)
         weighed = Weighed.of(precisions(self.sizes_i, self.noises_i, self.recipe), robustness=robustness)
         consensus_nC = weighed.mean(found_inC)
         consensus_nC -= consensus_nC.mean(axis=0)
@@ -174,7 +179,8 @@ def disagreement(
     brings an honest expert near 1; beyond 1 it contradicts the others. Below five experts it says little.
 
     Args:
-        experts, guarantees: as of ``combine``.
+        experts: as of ``combine``.
+        guarantees: as of ``combine``.
         records: on which they are compared; None for ``public_records`` of their schema. No private record has a place
             here.
 

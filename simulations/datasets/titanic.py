@@ -39,7 +39,7 @@ def load_titanic() -> tuple[LabelledRecord, ...]:
 
 
 def titanic_silos(seed: int = 0, *, silos: int = 4) -> dict[str, tuple[LabelledRecord, ...]]:
-    """The passengers dealt at random to silos of unequal size; the second last has twice as many as the last, and so on.
+    """The passengers dealt at random to silos of unequal size: the last gets one part, the one before it two ...
 
     Raises:
         ValueError: there is no silo.
