@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llamdex_fl.experts import CombinationRecipe, Panel
+from llamdex_fl.experts import CombinationRecipe, Panel, combination_recipe
 from llamdex_fl.privacy import Budget
-from simulations.consortium_value import train_consortium
+from llamdex_fl.schema import load_library_schema
+from simulations.consortium_value import DOMAINS, train_consortium
 
-__all__ = ["GRID", "Choice", "choose_combination", "least_loss", "log_losses"]
+__all__ = ["BUDGETS", "GRID", "Choice", "choose_combination", "least_loss", "log_losses"]
 
 #: What is tried, by constant; all combinations are.
 GRID: Mapping[str, tuple[float, ...]] = {
@@ -24,6 +25,11 @@ GRID: Mapping[str, tuple[float, ...]] = {
     "silence": (20.0, 40.0, 80.0, 160.0, 320.0),
     "gain": (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0),
     "site": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+}
+#: What each silo's release may cost, by where the consortia come from.
+BUDGETS: Mapping[str, Budget] = {
+    "synthetic": Budget(epsilon=1.0, delta=1e-4),
+    "synthetic-texts": Budget(epsilon=2.0, delta=1e-5),
 }
 #: Apart from the seeds that anybody types, and from those with which the expert's own recipe was made.
 _FIRST_SEED = 1000
@@ -38,7 +44,7 @@ class Choice:
         log_loss: its mean over the consortia that chose it.
         curves: for each constant, each of its values and the least log-loss that any setting with it has.
         confirmed: mean over the further consortia of the log-loss of ``recipe``.
-        gained: by how much that is less than the log-loss of the project's own ``CombinationRecipe()``.
+        gained: by how much that is less than the log-loss of the project's own constants.
         gained_error: standard error of ``gained`` over consortia.
     """
 
@@ -51,22 +57,27 @@ class Choice:
 
 
 def choose_combination(
-    *, choosing: int = 200, confirming: int = 100, on_consortium: Callable[[int, int], None] | None = None
+    *,
+    choosing: int = 200,
+    confirming: int = 100,
+    data: str = "synthetic",
+    on_consortium: Callable[[int, int], None] | None = None,
 ) -> Choice:
     """Train the consortia, score the whole grid, and apply the rule.
 
     Args:
         choosing: how many consortia choose.
         confirming: how many others say what the choice is worth.
+        data: a key of ``BUDGETS``: tables, or texts, whose experts are trained otherwise.
         on_consortium: told (done, in all).
     """
     settings = [
         CombinationRecipe(**dict(zip(GRID, values, strict=True))) for values in itertools.product(*GRID.values())
     ]
-    settings.append(CombinationRecipe())  # the last is never chosen, only compared with
+    settings.append(combination_recipe(load_library_schema(DOMAINS[data].schema)))  # the last is never chosen, only compared with
     losses_cs = np.empty((choosing + confirming, len(settings)))
     for number in range(len(losses_cs)):
-        losses_cs[number] = log_losses(_FIRST_SEED + number, settings)
+        losses_cs[number] = log_losses(_FIRST_SEED + number, settings, data)
         if on_consortium:
             on_consortium(number + 1, len(losses_cs))
     return least_loss(settings, losses_cs[:choosing], losses_cs[choosing:])
@@ -98,9 +109,11 @@ def least_loss(
     )
 
 
-def log_losses(seed: int, settings: Sequence[CombinationRecipe]) -> NDArray[np.float64]:
+def log_losses(
+    seed: int, settings: Sequence[CombinationRecipe], data: str = "synthetic"
+) -> NDArray[np.float64]:
     """Each setting's log-loss on one synthetic consortium, the mean over an asker known and one unknown, [settings]."""
-    trained = train_consortium("synthetic", seed, Budget(epsilon=1.0, delta=1e-4))
+    trained = train_consortium(data, seed, BUDGETS[data])
     evidence = Panel.of(trained.experts, trained.guarantees).evidence([own.features for own in trained.held_out])
     labels_n = np.array([own.label for own in trained.held_out])
     rows_n = np.arange(len(labels_n))

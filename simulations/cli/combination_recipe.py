@@ -17,6 +17,9 @@ def combination_recipe(
     *,
     choosing: Annotated[int, typer.Option(min=1, help="Synthetic consortia that choose.")] = 200,
     confirming: Annotated[int, typer.Option(min=2, help="Others that say what the choice is worth.")] = 100,
+    data: Annotated[
+        str, typer.Option(help="synthetic, of tables, or synthetic-texts: a few suffice there, minutes of one core each.")
+    ] = "synthetic",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Choose the constants with which experts are combined, on consortia drawn from the schema alone.
@@ -24,17 +27,22 @@ def combination_recipe(
     For whoever changes experts or their combination. Minutes of one core. The constants in the code are those that this
     command chose; no real record is read.
     """
-    from llamdex_fl.experts import CombinationRecipe  # noqa: PLC0415 - loads torch, and --help must not
-    from simulations.combination_recipe import choose_combination  # noqa: PLC0415
+    from llamdex_fl.experts import combination_recipe as own_recipe  # noqa: PLC0415 - loads torch, --help must not
+    from llamdex_fl.schema import load_library_schema  # noqa: PLC0415
+    from simulations.combination_recipe import BUDGETS, choose_combination  # noqa: PLC0415
+    from simulations.consortium_value import DOMAINS  # noqa: PLC0415
 
+    if data not in BUDGETS:
+        raise typer.BadParameter(f"expected one of {', '.join(BUDGETS)}", param_hint="--data")
     with console.progress() as shown:
         task = shown.add_task("synthetic consortia", total=choosing + confirming)
         choice = choose_combination(
             choosing=choosing,
             confirming=confirming,
+            data=data,
             on_consortium=lambda done, _: shown.update(task, completed=done),
         )
-    present = asdict(CombinationRecipe())
+    present = asdict(own_recipe(load_library_schema(DOMAINS[data].schema)))
     if as_json:
         console.print_json({"present": present, **asdict(choice)})
         return
