@@ -74,7 +74,8 @@ def choose_combination(
     settings = [
         CombinationRecipe(**dict(zip(GRID, values, strict=True))) for values in itertools.product(*GRID.values())
     ]
-    settings.append(combination_recipe(load_library_schema(DOMAINS[data].schema)))  # the last is never chosen, only compared with
+    # The last is never chosen, only compared with.
+    settings.append(combination_recipe(load_library_schema(DOMAINS[data].schema)))
     losses_cs = np.empty((choosing + confirming, len(settings)))
     for number in range(len(losses_cs)):
         losses_cs[number] = log_losses(_FIRST_SEED + number, settings, data)
@@ -109,9 +110,7 @@ def least_loss(
     )
 
 
-def log_losses(
-    seed: int, settings: Sequence[CombinationRecipe], data: str = "synthetic"
-) -> NDArray[np.float64]:
+def log_losses(seed: int, settings: Sequence[CombinationRecipe], data: str = "synthetic") -> NDArray[np.float64]:
     """Each setting's log-loss on one synthetic consortium, the mean over an asker known and one unknown, [settings]."""
     trained = train_consortium(data, seed, BUDGETS[data])
     evidence = Panel.of(trained.experts, trained.guarantees).evidence([own.features for own in trained.held_out])

@@ -18,7 +18,7 @@ def combination_recipe(
     choosing: Annotated[int, typer.Option(min=1, help="Synthetic consortia that choose.")] = 200,
     confirming: Annotated[int, typer.Option(min=2, help="Others that say what the choice is worth.")] = 100,
     data: Annotated[
-        str, typer.Option(help="synthetic, of tables, or synthetic-texts: a few suffice there, minutes of one core each.")
+        str, typer.Option(help="synthetic, of tables, or synthetic-texts: minutes of one core for each.")
     ] = "synthetic",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:

@@ -135,7 +135,8 @@ def test_fewer_facts_are_nearer_to_the_prior(known: set[str], experts: int) -> N
     # Codes lie within [-1, 1], and G times W / (W + A) is at most 2.
     blocks = np.split(np.abs(np.array([one.weight_CD for one in panelled])), np.cumsum(sizes)[:-1], axis=2)  # type: ignore[attr-defined]
     said = [block.sum(axis=2) for block, f in zip(blocks, HEART.features, strict=True) if f.name in known]
-    assert distance <= 2.0 * 2.0 * max((sum(block[i].max() for block in said) for i in range(experts)), default=0) + 1e-6
+    most = max(sum(float(block[i].max()) for block in said) for i in range(experts))
+    assert distance <= 2.0 * 2.0 * most + 1e-6
     # No fact at all is the asker's prior, as far as the pooled shares let it (T).
     pooled_C = together.pooled_C
     expected = 0.8 * np.log(0.7 / 0.3) + 0.2 * np.log(pooled_C[1] / pooled_C[0])
