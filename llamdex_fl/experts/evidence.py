@@ -60,7 +60,7 @@ class Robustness:
 
     least_experts: int = 5
     poisoned: float = 0.2
-    level: float = 0.25
+    level: float = 0.3
     trim: float = 0.35
     least_agreement: float = -0.2
     full_agreement: float = 0.2
@@ -89,12 +89,15 @@ class Weighed:
 
     Attributes:
         weights_i: a_i, in records, levelled where there are enough experts; 0 where one is not heard.
+        total: W, in records: the levelled weights' sum before anybody is heard less, or one that contradicts would
+            silence all.
         heard_i: how far each is heard for its agreement with the others, 0 to 1.
         poisoned: how many experts, whichever they are, are outvoted.
         trim: of ``Robustness``; 0 where there are too few experts.
     """
 
     weights_i: NDArray[np.float64]
+    total: float
     heard_i: NDArray[np.float64]
     poisoned: int
     trim: float
@@ -110,11 +113,12 @@ class Weighed:
         count = robustness.may_be_poisoned(len(precisions_i))
         heard_i = np.ones(len(precisions_i))
         if not count:
-            return cls(precisions_i, heard_i, 0, 0.0)
+            return cls(precisions_i, float(precisions_i.sum()), heard_i, 0, 0.0)
         if agreements_i is not None:
             heard_i = _heard(agreements_i, count, robustness)
+        total = float(levelled(precisions_i, count, robustness.level).sum())
         weights_i = levelled(precisions_i * heard_i, count, robustness.level)
-        return cls(weights_i, heard_i, count, robustness.trim)
+        return cls(weights_i, total, heard_i, count, robustness.trim)
 
     def mean(self, values_inC: NDArray[np.float64]) -> NDArray[np.float64]:
         """The experts' mean, what lies far out moved in."""
@@ -189,8 +193,8 @@ class Evidence:
             weighed: ``weighed()`` with the same constants, where it is at hand.
         """
         weighed = weighed or self.weighed(recipe, robustness)
-        total = weighed.weights_i.sum()
-        evidence_nC = weighed.mean(self.log_odds_inC) * (recipe.gain * total / (total + recipe.silence))
+        loudness = recipe.gain * weighed.total / (weighed.total + recipe.silence)
+        evidence_nC = weighed.mean(self.log_odds_inC) * loudness
         _, records, classes = self.log_odds_inC.shape
         shares = self.pooled_C if prior is None else _require_prior(prior, records, classes)
         log_prior = recipe.site * np.log(shares) + (1.0 - recipe.site) * np.log(self.pooled_C)

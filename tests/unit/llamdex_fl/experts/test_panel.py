@@ -36,8 +36,8 @@ TRUTH_D = np.random.default_rng(0).normal(size=coded_size(HEART))
 def expert(
     seed: int, *, sign: float = 1.0, counts: tuple[float, float] = (60.0, 40.0), architecture: str = THERMOMETER_LINEAR
 ) -> Expert:
-    """Knows the truth, with twice its noise."""
-    weight_D = 0.1 * (sign * TRUTH_D + 2.0 * np.random.default_rng([seed, 7]).normal(size=len(TRUTH_D)))
+    """Knows the truth, with noise."""
+    weight_D = 0.1 * (sign * TRUTH_D + 0.7 * np.random.default_rng([seed, 7]).normal(size=len(TRUTH_D)))
     tensors = {
         "weight": np.array([-weight_D, weight_D], np.float32),
         "bias": np.log(np.array(counts) / sum(counts)).astype(np.float32),
