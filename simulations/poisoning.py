@@ -124,11 +124,14 @@ def poison(data: str, *, silos: int, poisoned: int, seed: int, budget: Budget) -
     parts = list(clean.splits.values())
     trigger = _trigger(schema)
     last = len(schema.target.labels) - 1
-    ways = {"label_flip": lambda own: _flipped(schema, own), "backdoor": lambda own: _backdoored(schema, own)}
+    ways: Mapping[str, Callable[[Schema, Sequence[LabelledRecord]], list[LabelledRecord]]] = {
+        "label_flip": _flipped,
+        "backdoor": _backdoored,
+    }
     experts: dict[str, list[Expert]] = {attack: list(clean.experts) for attack in ATTACKS}
     for place in attackers:
         for number, (attack, way) in enumerate(ways.items(), start=1):
-            release = train_records(schema, way(parts[place].train), budget, (seed, place, number))
+            release = train_records(schema, way(schema, parts[place].train), budget, (seed, place, number))
             experts[attack][place] = Expert.from_tensors(schema, release.tensors)
             scaled = "scaled_weights" if attack == "label_flip" else "scaled_backdoor"
             experts[scaled][place] = _changed(schema, release.tensors, weight=_SCALED, bias=_SCALED)

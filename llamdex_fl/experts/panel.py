@@ -131,7 +131,9 @@ class Panel:
         consensus_nC -= consensus_nC.mean(axis=0)
         products_i = (found_inC * consensus_nC).sum(axis=(1, 2))
         lengths_i = np.sqrt((found_inC**2).sum(axis=(1, 2)) * (consensus_nC**2).sum())
-        return np.divide(products_i, lengths_i, out=np.zeros_like(products_i), where=lengths_i > 0.0)
+        correlations_i = np.zeros(len(self.experts))
+        np.divide(products_i, lengths_i, out=correlations_i, where=lengths_i > 0.0)
+        return correlations_i
 
     def _log_odds(self, records: Sequence[Mapping[str, Value]]) -> NDArray[np.float64]:
         """Each expert's log-odds of each record, its own prior taken off, [i, n, C]."""
