@@ -45,7 +45,7 @@ __all__ = [
     "provider_schemas",
 ]
 
-#: What the injector practises on where the provider serves no table: it is the same for every schema.
+#: Whose questions the injector practises on, whatever the provider serves: it is the same for every schema.
 _PRACTICE = ("heart", "titanic")
 #: Told (what is trained, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
@@ -149,14 +149,14 @@ def fit_injector(
 ) -> tuple[Path, bool]:
     """Train the injector for a base LLM into the cache, if it is not there.
 
-    It knows no schema: it practises on the provider's tables, or on the project's own where there is none, and
-    speaks for text experts as it is.
+    It knows no schema: it practises on the project's own wordings and on made-up outcomes, and serves every schema of a
+    provider as it is. One that is added later trains no injector.
 
     Returns:
         The injector's folder in the cache, and whether it was trained.
     """
     recipe = recipe or InjectorRecipe()
-    wordings = _wordings(config) or [training_wording(load_library_schema(name)) for name in _PRACTICE]
+    wordings = [training_wording(load_library_schema(name)) for name in _PRACTICE]
 
     def train() -> Injector:
         return train_injector(base, wordings, recipe=recipe, on_step=_told(on_progress, "injector"))
@@ -226,6 +226,7 @@ class ProviderAssembly(AssembledLlamdex):
         askers: Sequence[str | None] | None = None,
         max_new_tokens: int = 48,
         batch: int = 8,
+        explain: bool = False,
     ) -> list[Answer]:
         """Answer as ``AssembledLlamdex`` does, with the experts that may speak now.
 
@@ -241,7 +242,7 @@ class ProviderAssembly(AssembledLlamdex):
                 got=f"revoked or withdrawn meanwhile: {', '.join(gone)}",
                 next_step="give the command again: it measures those that are left",
             )
-        return super().answer_all(questions, askers=askers, max_new_tokens=max_new_tokens, batch=batch)
+        return super().answer_all(questions, askers=askers, max_new_tokens=max_new_tokens, batch=batch, explain=explain)
 
 
 def open_assembly(config: ProviderConfig, base: BaseLLM | None = None, *, fixed: bool = False) -> ProviderAssembly:
