@@ -81,7 +81,7 @@ def run_text_demo(settings: TextDemoSettings, on_progress: Progress) -> dict[str
         with ReaderInBackground(config.home, on_progress) as reader:
             base = load_base_llm(config.base_llm)
             _hold_round(settings, founded, config, domain, base.digest, on_progress)
-            fit_injector(config, base, on_progress=on_progress)
+            fit_injector(base, on_progress=on_progress)
             reader.wait()
         fit_connectors(config, base)
         assembly = open_assembly(config, base)
