@@ -1,7 +1,7 @@
 """Prompts side by side, run through the LLM once: what stands before the questions comes from kept keys and values.
 
-    padding | opening, sentences || padding | question, likeliest | padding | injected tokens, header
-                kept                                                  can be run again
+    opening || padding | question, outcomes' sentences | padding | injected tokens, header
+     kept                                                can be run again
 
 So what follows the questions starts at one place in all rows and can be run again from there, with other tokens.
 
@@ -9,7 +9,6 @@ Shape suffixes: B questions, L tokens of a whole prompt, N outcomes of a schema,
 D width, V vocabulary.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,13 +16,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from llamdex_fl.connectors.injector import Frame, Injector, Layers, Offers, confidence_level, joined, marked
+from llamdex_fl.connectors.injector import Frame, Injector, Offers, confidence_level, joined, marked
 
-__all__ = ["Blocks", "Offered", "Prompts", "left_padded"]
+__all__ = ["Offered", "Prompts", "left_padded"]
 
 _FLOOR = 1e-4
-#: Most tokens whose keys and values are kept; SmolLM2-135M has 46 kB of them a token.
-_KEPT_TOKENS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,64 +30,39 @@ class Offered:
     Attributes:
         question: as it was asked.
         offers: sentences of all outcomes.
-        outcomes: those whose sentences stand in the prompt.
-        level: of confidence, in whose words they stand there.
-        marked: those that have an injected token.
+        level: of confidence, in whose words outcomes stand in the prompt.
+        marked: the outcomes that stand there, and have an injected token.
         wanted_K: log-probabilities of these among each other.
     """
 
     question: str
     offers: Offers
-    outcomes: tuple[int, ...]
     level: int
     marked: tuple[int, ...]
     wanted_K: Tensor
 
     @classmethod
     def of(cls, question: str, offers: Offers, probability_N: Tensor) -> "Offered":
-        """All outcomes, in words that fit the likeliest; those that are likely enough are marked."""
+        """The outcomes that are likely enough, in words that fit the likeliest."""
         own = marked(probability_N.tolist())
         wanted_K = torch.log_softmax(probability_N.float().clamp(min=_FLOOR).log()[own], -1)
         level = confidence_level(float(probability_N.max()))
-        return cls(question, offers, tuple(range(len(probability_N))), level, tuple(own), wanted_K)
+        return cls(question, offers, level, tuple(own), wanted_K)
 
     @classmethod
     def alone(cls, question: str, offers: Offers, outcome: int, level: int) -> "Offered":
         """One outcome, for certain."""
-        return cls(question, offers, (outcome,), level, (outcome,), torch.zeros(1))
-
-    @property
-    def likeliest(self) -> int:
-        """The outcome that the experts find likeliest."""
-        return self.marked[int(self.wanted_K.argmax())]
+        return cls(question, offers, level, (outcome,), torch.zeros(1))
 
     def sentence(self, outcome: int) -> str:
         """How an outcome stands in the prompt."""
         return self.offers.sentences[outcome][self.level]
 
 
-class Blocks:
-    """Keys and values of sentences, computed when first wanted; those that were not used longest are let go."""
-
-    def __init__(self, frame: Frame) -> None:
-        """Keep none yet."""
-        self._frame = frame
-        self._kept: OrderedDict[tuple[int, ...], Layers] = OrderedDict()
-
-    def of(self, row: Offered) -> Layers:
-        """Keys and values of the sentences that stand in a prompt."""
-        ids = self._frame.block_ids(row.offers, row.outcomes, row.level)
-        block = self._kept.pop(ids, None) or self._frame.block(ids)
-        self._kept[ids] = block
-        while len(self._kept) > 1 and sum(map(len, self._kept)) > _KEPT_TOKENS:
-            self._kept.popitem(last=False)
-        return block
-
-
 class Prompts:
     """Questions (B) with what the LLM may say to each, as they go through it."""
 
-    def __init__(self, frame: Frame, blocks: Blocks, injector: Injector, rows: Sequence[Offered]) -> None:
+    def __init__(self, frame: Frame, injector: Injector, rows: Sequence[Offered]) -> None:
         """Lay them side by side."""
         self._base = frame.base
         self._injector = injector
@@ -101,8 +73,8 @@ class Prompts:
         self.marked = [list(row.marked) for row in rows]
         self._first = [torch.tensor(row.offers.first, device=device) for row in rows]
         self._words = [embed(own_N[places]) for own_N, places in zip(self._first, self.marked, strict=True)]
-        self._cache, kept_mask_BT = joined([[frame.opening, blocks.of(row)] for row in rows])
-        questions = [frame.question_ids(row.question, row.sentence(row.likeliest)) for row in rows]
+        self._cache, kept_mask_BT = joined([[frame.opening]] * len(rows))
+        questions = [frame.question_ids(row.question, list(map(row.sentence, row.marked))) for row in rows]
         self._question_BTD, question_mask_BT = left_padded([embed(own_T) for own_T in questions], 0.0)
         # Their content does not matter here, only how many tokens stand after each question.
         after_BSD, after_mask_BS = left_padded(self._suffixes(self.wanted), 0.0)
@@ -148,18 +120,6 @@ class Prompts:
             "attention_mask": torch.cat([self._mask_BL, one_B1], dim=1),
             "past_key_values": self._cache,
         }
-
-    def settled(self, logits_BV: Tensor) -> Tensor:
-        """The logits with what the marked outcomes' first tokens have together shared among them as is wanted.
-
-        Every other token keeps its probability, and so do they together: nothing is masked.
-        """
-        settled_BV = logits_BV.clone()
-        for row, (first_N, places, wanted_K) in enumerate(zip(self._first, self.marked, self.wanted, strict=True)):
-            own_K = first_N[places]
-            together = torch.logsumexp(logits_BV[row, own_K].float(), dim=-1)
-            settled_BV[row, own_K] = (together + wanted_K).to(logits_BV.dtype)
-        return settled_BV
 
     def said_among_marked(self, logits_BV: Tensor) -> list[Tensor]:
         """The log-probability (K,) of each marked outcome's first token among theirs, by row."""

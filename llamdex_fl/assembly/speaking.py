@@ -2,11 +2,9 @@
 
 Some questions lean the LLM towards an outcome whatever is injected. The injector learns to be heard above it, and the
 first pass through a prompt shows what lean is left, in the LLM's log-odds at the first token of its answer. Where it is
-much, what is injected is corrected by it: a pass through the few tokens after the question, whose keys and values are
-kept. What is left then is settled at the output, at that one token: what the outcomes have together in the LLM's
-distribution is shared among them as the experts say. So mostly the first pass is the answer's first step, and nothing
-is run that the LLM alone would not run. The LLM's full vocabulary stays open, nothing is masked or restricted. How far
-it was off by itself is reported (``Spoken.lean``); a speaker that does not settle corrects what is injected alone.
+too much, what is injected is corrected by it: a pass through the few tokens after the question, whose keys and values
+are kept. Otherwise that first pass is the answer's first step, and nothing is run that the LLM alone would not run. The
+LLM's full vocabulary stays open: nothing is masked, restricted or set at the output.
 
 So it may also say what is no outcome, or one with the words of another. Then it is asked once more, and offered only
 the outcome that it found likeliest; the odds stay those of the first time.
@@ -20,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llamdex_fl.assembly.prompts import Blocks, Offered, Prompts
+from llamdex_fl.assembly.prompts import Offered, Prompts
 from llamdex_fl.base_llm.base import BaseLLM
 from llamdex_fl.connectors.injector import Frame, Injector, Offers, confidence_level
 from llamdex_fl.schema import Schema, Target
@@ -60,8 +58,8 @@ class Spoken:
             not; None if it states none.
         whole: whether the text is that sentence whole (with the sentence on missing facts, if one was asked for).
         corrections: how often what is injected was corrected.
-        lean: the largest distance between the LLM's probabilities among the marked outcomes and the experts', before it
-            was settled.
+        lean: the largest distance between the LLM's probabilities among the marked outcomes and the experts', before
+            anything was corrected.
     """
 
     text: str
@@ -81,7 +79,6 @@ class Speaker:
     Attributes:
         corrections: most corrections of what is injected; each costs a pass through the tokens after the question.
         tolerance: the largest distance between the LLM's probabilities and the experts' that is not corrected.
-        settle: whether the rest is settled at the output.
     """
 
     def __init__(
@@ -90,17 +87,14 @@ class Speaker:
         injector: Injector,
         *,
         corrections: int = 1,
-        tolerance: float = 0.2,
-        settle: bool = True,
+        tolerance: float = 0.05,
     ) -> None:
         """Join an LLM and its injector."""
         self.base = base
         self.injector = injector
         self.corrections = corrections
         self.tolerance = tolerance
-        self.settle = settle
         self._frame = Frame(base)
-        self._blocks = Blocks(self._frame)
         self._offers: dict[Target, Offers] = {}
 
     @torch.inference_mode()
@@ -116,9 +110,9 @@ class Speaker:
             return []
         rows = [Offered.of(one.question, self.offers(one.schema), one.probability_N) for one in injections]
         prompts = self._prompts(rows)
-        given, own_BV, corrected = self._corrected(prompts)
-        leans = prompts.gaps(own_BV)
-        first_BV = prompts.settled(own_BV) if self.settle else own_BV
+        uncorrected_BV = prompts.first_token(prompts.wanted)
+        given, first_BV, corrected = self._corrected(prompts, uncorrected_BV)
+        leans = prompts.gaps(uncorrected_BV)
         said = [said_N.exp() for said_N in prompts.said(first_BV)]
         words = self._generated(prompts, first_BV, max_new_tokens, min_new_tokens)
         stated = [own.stated(row) for own, row in zip(words, rows, strict=True)]
@@ -139,7 +133,7 @@ class Speaker:
                 injected=_spread(given[place], prompts.marked[place], len(said[place])),
                 asked_again=place in astray,
                 stated=stated[place],
-                whole=words[place].ended and words[place].text in map(rows[place].sentence, rows[place].outcomes),
+                whole=words[place].ended and words[place].text in map(rows[place].sentence, rows[place].marked),
                 corrections=corrected[place],
                 lean=leans[place],
             )
@@ -157,7 +151,7 @@ class Speaker:
         return self._offers[schema.target]
 
     def _prompts(self, rows: Sequence[Offered]) -> Prompts:
-        return Prompts(self._frame, self._blocks, self.injector, rows)
+        return Prompts(self._frame, self.injector, rows)
 
     def _alone(self, injection: Injection, outcome: int) -> Offered:
         level = confidence_level(float(injection.probability_N[outcome]))
@@ -204,12 +198,14 @@ class Speaker:
             words.append(_Words(self.base.tokenizer.decode(own, skip_special_tokens=True).strip(), ended))
         return words
 
-    def _corrected(self, prompts: Prompts) -> tuple[list[Tensor], Tensor, list[int]]:
-        """What to inject, as log-probabilities by row; the logits (B, V) that follow; how often each was corrected."""
+    def _corrected(self, prompts: Prompts, logits_BV: Tensor) -> tuple[list[Tensor], Tensor, list[int]]:
+        """What to inject, as log-probabilities by row; the logits (B, V) that follow; how often each was corrected.
+
+        ``logits_BV`` are those that follow what is wanted, injected as it is.
+        """
         given = prompts.wanted
         corrected = [0] * len(given)
         before: list[tuple[Tensor, Tensor]] = []
-        logits_BV = prompts.first_token(given)
         for _ in range(self.corrections):
             said = prompts.said_among_marked(logits_BV)
             off = [gap > self.tolerance for gap in prompts.gaps(logits_BV)]
@@ -237,7 +233,7 @@ class _Words:
 
     def stated(self, row: Offered) -> int | None:
         """The outcome whose sentence these words begin with, or begin as far as they go."""
-        for outcome in row.outcomes:
+        for outcome in row.marked:
             sentence = row.sentence(outcome)
             if self.text.startswith(sentence) or (not self.ended and sentence.startswith(self.text)):
                 return outcome

@@ -1,6 +1,6 @@
 """The injector's network: how likely each outcome is becomes one token vector an outcome, for the LLM to read.
 
-The schema's outcomes stand in the prompt as plain sentences, before the question. The injected tokens follow it, one
+The schema's outcomes stand in the prompt as plain sentences, after the question. The injected tokens follow, one
 an outcome: the LLM's own embedding of the token with which the outcome's sentence begins, and a mark that says how
 likely the experts find it; then a few that are always the same. The LLM copies the sentence whose mark is strongest.
 So the injector itself knows no words, no class numbers and no schema: one serves every schema, silo and expert of one

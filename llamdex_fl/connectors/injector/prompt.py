@@ -1,13 +1,12 @@
 """The prompt in which injected tokens stand, and the keys and values in it that are the same for every question.
 
-    opening | the outcomes, a sentence a line | question, the likeliest outcome | injected tokens | header
+    opening | question, the outcomes that are marked, a sentence a line | injected tokens | header
 
-The outcomes stand before the question, so nothing in them depends on it: their keys and values are computed once for
-each level of confidence. All of them are said at the level of the likeliest outcome, for that is what the LLM will say;
-words that differed from sentence to sentence would have to be told apart in the middle of copying one. The likeliest
-outcome stands after the question once more: a small LLM copies what is near.
+The outcomes stand in an order that says nothing of them, and all in the words that fit the likeliest one's probability:
+which outcome the experts hold likely is told by the injected tokens alone. Words that differed from sentence to sentence
+would have to be told apart in the middle of copying one.
 
-Shape suffixes: P tokens of the opening, A of the header, T of a block of sentences, H heads, W width of a head.
+Shape suffixes: P tokens of the opening, A of the header, T of what follows the opening, H heads, W width of a head.
 """
 
 from collections.abc import Sequence
@@ -27,7 +26,6 @@ __all__ = ["Frame", "Layers", "Offers", "joined", "marked"]
 
 #: Outcomes below this probability are not marked; the two likeliest always are.
 _UNLIKELY = 0.01
-_LEAD = "Possible answers:\n"
 #: Keys and values (H, T, W) by layer.
 Layers = tuple[tuple[Tensor, Tensor], ...]
 
@@ -52,8 +50,7 @@ class Frame:
         """Split the LLM's chat template around the user's words."""
         self.base = base
         around = base.prompt("")
-        lead = torch.tensor(base.answer_ids(_LEAD), device=base.model.device)
-        self.opening_P = torch.cat([around.before_T, lead])
+        self.opening_P = around.before_T
         self.after_A = around.after_T
 
     def offers(self, sentences: Sequence[Sequence[str]]) -> Offers:
@@ -81,9 +78,9 @@ class Frame:
         """
         return self.offers(worded_sentences(target))
 
-    def question_ids(self, question: str, sentence: str) -> Tensor:
-        """The tokens between the outcomes and the injected ones: the question, and the likeliest outcome's sentence."""
-        ids = self.base.answer_ids(f"\n{question.strip()}\n\n{sentence}\n")
+    def question_ids(self, question: str, sentences: Sequence[str]) -> Tensor:
+        """The tokens between the opening and the injected ones: the question, and the outcomes' sentences."""
+        ids = self.base.answer_ids("\n".join([question.strip(), "", *sentences, ""]))
         return torch.tensor(ids, device=self.base.model.device)
 
     @cached_property
@@ -93,18 +90,12 @@ class Frame:
         cache = self.base.model(self.opening_P[None], use_cache=True, logits_to_keep=1).past_key_values
         return tuple((layer.keys[0].clone(), layer.values[0].clone()) for layer in cache.layers)
 
-    def block_ids(self, offers: Offers, outcomes: Sequence[int], level: int) -> tuple[int, ...]:
-        """The tokens of some outcomes' sentences, a line each."""
-        line = self.base.answer_ids("\n")
-        return tuple(token for outcome in outcomes for token in (*offers.ids[outcome][level], *line))
-
     @torch.no_grad()
-    def block(self, ids: Sequence[int]) -> Layers:
-        """Keys and values of such tokens after the opening."""
+    def block(self, ids_T: Tensor) -> Layers:
+        """Keys and values of tokens after the opening."""
         shared = len(self.opening_P)
-        ids_1T = torch.tensor([list(ids)], device=self.base.model.device)
         cache = self.base.model(
-            ids_1T, past_key_values=joined([[self.opening]])[0], use_cache=True, logits_to_keep=1
+            ids_T[None], past_key_values=joined([[self.opening]])[0], use_cache=True, logits_to_keep=1
         ).past_key_values
         return tuple((layer.keys[0, :, shared:].clone(), layer.values[0, :, shared:].clone()) for layer in cache.layers)
 

@@ -144,8 +144,7 @@ def practice(frame: Frame, offers: Offers, question: str, rng: random.Random) ->
     chance_K = chance_N[own] / chance_N[own].sum()
     top = int(chance_K.argmax())
     level = confidence_level(float(chance_K[top]))
-    question_T = frame.question_ids(question, offers.sentences[own[top]][level])
-    ids = (*frame.block_ids(offers, range(len(offers.ids)), level), *question_T.tolist())
+    question_T = frame.question_ids(question, [offers.sentences[place][level] for place in own])
     fitting = [
         other_K
         for other_K in draw_outputs(_DRAWS, len(own), rng)
@@ -155,7 +154,7 @@ def practice(frame: Frame, offers: Offers, question: str, rng: random.Random) ->
     return Practice(
         layers=tuple(
             (torch.cat([before[0], after[0]], dim=1), torch.cat([before[1], after[1]], dim=1))
-            for before, after in zip(frame.opening, frame.block(ids), strict=True)
+            for before, after in zip(frame.opening, frame.block(question_T), strict=True)
         ),
         first_N=torch.tensor([offers.first[place] for place in own], device=question_T.device),
         sentences=tuple((*offers.ids[place][level], end) for place in own),
