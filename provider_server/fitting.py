@@ -37,7 +37,7 @@ __all__ = [
     "provider_schemas",
 ]
 
-#: What the injector practises on where the provider serves no table: it is the same for every schema.
+#: Whose questions the injector practises on, whatever the provider serves: it is the same for every schema.
 _PRACTICE = ("heart", "titanic")
 #: Told (what is trained, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
@@ -141,14 +141,14 @@ def fit_injector(
 ) -> tuple[Path, bool]:
     """Train the injector for a base LLM into the cache, if it is not there.
 
-    It knows no schema: it practises on the provider's tables, or on the project's own where there is none, and
-    speaks for text experts as it is.
+    It knows no schema: it practises on the project's own wordings and on made-up outcomes, and serves every schema of a
+    provider as it is. One that is added later trains no injector.
 
     Returns:
         The injector's folder in the cache, and whether it was trained.
     """
     recipe = recipe or InjectorRecipe()
-    wordings = _wordings(config) or [training_wording(load_library_schema(name)) for name in _PRACTICE]
+    wordings = [training_wording(load_library_schema(name)) for name in _PRACTICE]
 
     def train() -> Injector:
         return train_injector(base, wordings, recipe=recipe, on_step=_told(on_progress, "injector"))

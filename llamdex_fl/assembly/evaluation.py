@@ -165,16 +165,15 @@ def _row(assembly: AssembledLlamdex, asked: AskedQuestion, answer: Answer) -> _R
     facts = answer.facts if routed else assembly.reader.read([asked.question], schema=schema.name)[0].features
     read = dict(zip(target.labels, answer.expert_probabilities.values(), strict=True)) if routed else {}
     chances = dict(zip(target.labels, answer.probabilities.values(), strict=True)) if routed else {}
-    # Only an outcome's sentence counts: "Yes" with the words of "no" says neither.
-    pairs = zip(target.labels, target.sentences, strict=True)
     return _Row(
         schema=schema.name,
         label=asked.label,
         route=answer.schema,
         facts=facts,
         text=answer.text,
-        said=next((label for label, sentence in pairs if answer.text.startswith(sentence)), None),
-        whole=answer.text in target.sentences,
+        # Only an outcome's sentence counts, as it was offered: "Yes" with the words of "no" says neither.
+        said=answer.stated if routed else None,
+        whole=answer.whole,
         again=answer.asked_again,
         expert_read=max(read, key=read.__getitem__) if read else None,
         chances=chances,

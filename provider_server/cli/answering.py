@@ -65,6 +65,9 @@ def ask(
     home: _Home = None,
     *,
     asker: Annotated[str | None, typer.Option(help="The silo that asks: its own prior is used.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Let the LLM go on with the facts that the question does not say.")
+    ] = False,
     as_json: _Json = False,
 ) -> None:
     """Answer a question: the LLM's words, the probability, which experts spoke, and the facts that were read."""
@@ -75,7 +78,7 @@ def ask(
         raise QuestionError("The question is empty.", expected="a question", got="no words", next_step="ask something")
     from provider_server.live_assembly import open_assembly  # noqa: PLC0415 - torch, not for --help
 
-    answer = open_assembly(config).answer(question, asker=asker)
+    answer = open_assembly(config).answer(question, asker=asker, explain=explain)
     if as_json:
         console.print_json(
             {
@@ -85,6 +88,7 @@ def ask(
                 "expert_probabilities": dict(answer.expert_probabilities),
                 "experts": list(answer.silos),
                 "facts": dict(answer.facts),
+                "missing": list(answer.missing),
             }
         )
     else:

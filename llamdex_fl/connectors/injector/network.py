@@ -1,16 +1,15 @@
 """The injector's network: how likely each outcome is becomes one token vector an outcome, for the LLM to read.
 
-The schema's outcomes stand in the prompt as plain sentences, after the question and the same for every record. The
-injected tokens follow them, one an outcome: the LLM's own embedding of the outcome's answer, and a mark that says how
-likely the experts find it. The LLM copies the sentence whose mark is strongest. So the injector itself knows no words,
-no class numbers and no schema: one serves every schema, silo and expert of one base LLM, and a new domain joins
-without training it.
+The schema's outcomes stand in the prompt as plain sentences, before the question. The injected tokens follow it, one
+an outcome: the LLM's own embedding of the token with which the outcome's sentence begins, and a mark that says how
+likely the experts find it; then a few that are always the same. The LLM copies the sentence whose mark is strongest.
+So the injector itself knows no words, no class numbers and no schema: one serves every schema, silo and expert of one
+base LLM, and a new domain joins without training it.
 
-Shape suffixes: B questions, N outcomes, D width of the LLM.
+Shape suffixes: N outcomes, D width of the LLM.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,15 +17,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from llamdex_fl.base_llm.base import BaseLLM, Prompt
 from llamdex_fl.errors import ArtefactError
-from llamdex_fl.schema import Target
 
-__all__ = ["Injector", "answer_words", "injection_prompt"]
+__all__ = ["CALLS", "Injector"]
 
 _HIDDEN = 256
 _STEPS = 16
-_FORMAT = 2
+_FORMAT = 3
+#: Learnt tokens after the marks, the same for every question: they call for one of the sentences.
+CALLS = 2
 _FLOOR = 1e-4
 
 
@@ -49,16 +48,17 @@ class Injector(nn.Module):
         self.mark = nn.Sequential(
             nn.Linear(_STEPS + 2, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, width), nn.LayerNorm(width)
         )
+        self.call = nn.Parameter(torch.randn(CALLS, width))
 
-    def forward(self, probability_BN: Tensor, words_ND: Tensor) -> Tensor:
-        """Tokens (B, N, D) for outcomes' probabilities.
+    def forward(self, probability_N: Tensor, words_ND: Tensor) -> Tensor:
+        """Tokens (N + CALLS, D) for outcomes' probabilities.
 
         Args:
-            probability_BN: probabilities of the outcomes, rows sum to 1.
-            words_ND: the LLM's mean input embedding of each outcome's answer; (B, N, D) if they differ by row.
+            probability_N: probabilities of the outcomes that stand in the prompt; they sum to 1.
+            words_ND: the LLM's input embedding of the token with which each outcome's sentence begins.
         """
-        marks_BND: Tensor = self.mark(_chance_features(probability_BN)) * self.scale
-        return words_ND + marks_BND
+        marks_ND: Tensor = self.mark(_chance_features(probability_N)) * self.scale
+        return torch.cat([words_ND + marks_ND, self.call * self.scale])
 
     def save(self, folder: Path) -> None:
         """Write the injector into a folder."""
@@ -105,22 +105,9 @@ class Injector(nn.Module):
         return injector.eval()
 
 
-def injection_prompt(base: BaseLLM, question: str, sentences: Sequence[str]) -> Prompt:
-    """The chat prompt in which the injected tokens stand: the question, and the outcomes' sentences, one a line.
-
-    The tokens go between its two halves, at the end of the user's words.
-    """
-    return base.prompt("\n".join([question.strip() + "\n", *sentences, ""]))
-
-
-def answer_words(base: BaseLLM, target: Target) -> Tensor:
-    """(N, D): the LLM's mean input embedding of each answer."""
-    return torch.stack([base.word_embedding(answer) for answer in target.answers])
-
-
-def _chance_features(probability_BN: Tensor) -> Tensor:
-    """(B, N, S + 2): log-odds as a soft thermometer, and raw, and the probability itself."""
-    clamped = probability_BN.clamp(_FLOOR, 1 - _FLOOR)
-    odds_BN1 = (clamped.log() - (1 - clamped).log())[..., None]
-    thresholds_S = torch.linspace(-6, 6, _STEPS, device=odds_BN1.device)
-    return torch.cat([torch.sigmoid(2 * (odds_BN1 - thresholds_S)), odds_BN1 / 5, probability_BN[..., None]], dim=-1)
+def _chance_features(probability_N: Tensor) -> Tensor:
+    """(N, S + 2): log-odds as a soft thermometer, and raw, and the probability itself."""
+    clamped = probability_N.clamp(_FLOOR, 1 - _FLOOR)
+    odds_N1 = (clamped.log() - (1 - clamped).log())[..., None]
+    thresholds_S = torch.linspace(-6, 6, _STEPS, device=odds_N1.device)
+    return torch.cat([torch.sigmoid(2 * (odds_N1 - thresholds_S)), odds_N1 / 5, probability_N[..., None]], dim=-1)

@@ -1,0 +1,169 @@
+"""Prompts side by side, run through the LLM once: what stands before the questions comes from kept keys and values.
+
+    padding | opening | sentences || padding | question | padding | injected tokens, header
+               kept                                            can be run again
+
+So what follows the questions starts at one place in all rows and can be run again from there, with other tokens.
+
+Shape suffixes: B questions, L tokens of a whole prompt, N outcomes of a schema, K of them that stand in the prompt,
+D width, V vocabulary.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from llamdex_fl.connectors.injector import Frame, Injector, Layers, Offers, confidence_level, joined, standing
+
+if TYPE_CHECKING:
+    from llamdex_fl.base_llm.base import BaseLLM
+
+__all__ = ["Offered", "Prompts", "Spans", "left_padded"]
+
+_FLOOR = 1e-4
+#: Most tokens whose keys and values are kept; SmolLM2-135M has 46 kB of them a token.
+_KEPT_TOKENS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A question, and what the LLM may say to it.
+
+    Attributes:
+        question: as it was asked.
+        offers: sentences of all outcomes.
+        stand: (outcome, wording) of those that stand in the prompt.
+        wanted_K: log-probabilities of these among each other.
+    """
+
+    question: str
+    offers: Offers
+    stand: tuple[tuple[int, int], ...]
+    wanted_K: Tensor
+
+    @classmethod
+    def of(cls, question: str, offers: Offers, probability_N: Tensor) -> "Offered":
+        """The outcomes that are likely enough, in words that fit their probabilities."""
+        stand = standing(probability_N.tolist())
+        wanted_K = torch.log_softmax(probability_N.float().clamp(min=_FLOOR).log()[stand], -1)
+        levels = [confidence_level(chance) for chance in probability_N[stand].tolist()]
+        return cls(question, offers, tuple(zip(stand, levels, strict=True)), wanted_K)
+
+    @classmethod
+    def alone(cls, question: str, offers: Offers, outcome: int, wording: int) -> "Offered":
+        """One outcome, for certain."""
+        return cls(question, offers, ((outcome, wording),), torch.zeros(1))
+
+
+class Spans:
+    """Keys and values of sentences, computed when they are first wanted; those that were not used longest are let go."""
+
+    def __init__(self, frame: Frame) -> None:
+        """Keep none yet."""
+        self._frame = frame
+        self._kept: OrderedDict[tuple[tuple[int, ...], int], Layers] = OrderedDict()
+
+    def of(self, offers: Offers, wanted: Sequence[tuple[int, int]]) -> list[Layers]:
+        """Keys and values of (outcome, wording)."""
+        keys = [(offers.ids[outcome][wording], offers.starts[outcome]) for outcome, wording in wanted]
+        missing = [own for own, key in zip(wanted, keys, strict=True) if key not in self._kept]
+        found = dict(zip(missing, self._frame.spans(offers, missing), strict=True)) if missing else {}
+        spans = []
+        for own, key in zip(wanted, keys, strict=True):
+            span = found[own] if own in found else self._kept[key]
+            self._kept[key] = span
+            self._kept.move_to_end(key)
+            spans.append(span)
+        while sum(len(ids) for ids, _ in self._kept) > _KEPT_TOKENS:
+            self._kept.popitem(last=False)
+        return spans
+
+
+class Prompts:
+    """Questions (B) with what the LLM may say to each, as they go through it."""
+
+    def __init__(self, frame: Frame, spans: Spans, injector: Injector, rows: Sequence[Offered]) -> None:
+        """Lay them side by side."""
+        self._base: BaseLLM = frame.base
+        self._injector = injector
+        embed = self._base.model.get_input_embeddings()
+        self._after_AD = embed(frame.after_A)
+        device = self._after_AD.device
+        self.wanted = [row.wanted_K.to(device) for row in rows]
+        self.stand = [[outcome for outcome, _ in row.stand] for row in rows]
+        self._first = [torch.tensor(row.offers.first, device=device) for row in rows]
+        self._words = [embed(own_N[places]) for own_N, places in zip(self._first, self.stand, strict=True)]
+        self._cache, kept_mask_BT = joined([[frame.opening, *spans.of(row.offers, row.stand)] for row in rows])
+        questions = [frame.question_ids(row.question) for row in rows]
+        self._question_BTD, question_mask_BT = left_padded([embed(own_T) for own_T in questions], 0.0)
+        # Their content does not matter here, only how many tokens stand after each question.
+        after_BSD, after_mask_BS = left_padded(self._suffixes(self.wanted), 0.0)
+        self._after = after_BSD.shape[1]
+        live_mask_BT = torch.cat([question_mask_BT, after_mask_BS], dim=1)
+        starts_B1 = torch.tensor([[row.offers.end] for row in rows], device=device)
+        self._positions_BT = (starts_B1 + live_mask_BT.cumsum(-1) - 1).clamp(min=0)
+        self._mask_BL = torch.cat([kept_mask_BT, live_mask_BT], dim=1)
+
+    def _suffixes(self, given: Sequence[Tensor]) -> list[Tensor]:
+        """The injected tokens and the header after each question, for log-probabilities that are injected."""
+        return [
+            torch.cat([self._injector(given_K.exp(), words_KD).to(self._after_AD.dtype), self._after_AD])
+            for given_K, words_KD in zip(given, self._words, strict=True)
+        ]
+
+    def first_token(self, given: Sequence[Tensor]) -> Tensor:
+        """Logits (B, V) of the answers' first token, with log-probabilities injected.
+
+        A second time, only what follows the questions is run.
+        """
+        inputs_BTD, _ = left_padded(self._suffixes(given), 0.0)
+        if self._cache.get_seq_length() == self._mask_BL.shape[1]:
+            self._cache.crop(-self._after)
+        else:
+            inputs_BTD = torch.cat([self._question_BTD, inputs_BTD], dim=1)
+        logits_BTV: Tensor = self._base.model(
+            inputs_embeds=inputs_BTD,
+            attention_mask=self._mask_BL,
+            position_ids=self._positions_BT[:, -inputs_BTD.shape[1] :],
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits
+        return logits_BTV[:, -1]
+
+    def going_on(self, first_B: Tensor) -> dict[str, Tensor | DynamicCache]:
+        """Arguments of ``generate`` to go on after the first token; the prompts' own tokens count as padding there."""
+        rows, length = self._mask_BL.shape
+        filler = self._base.tokenizer.pad_token_id
+        ids_BL = torch.full((rows, length), self._base.tokenizer.eos_token_id if filler is None else filler)
+        one_B1 = self._mask_BL.new_ones(rows, 1)
+        # One position a token; what stands before the last ones is in the cache already.
+        before_BL = (self._mask_BL.cumsum(-1) - 1).clamp(min=0)
+        before_BL[:, -self._positions_BT.shape[1] :] = self._positions_BT
+        return {
+            "input_ids": torch.cat([ids_BL.to(first_B.device), first_B[:, None]], dim=1),
+            "attention_mask": torch.cat([self._mask_BL, one_B1], dim=1),
+            "position_ids": torch.cat([before_BL, self._positions_BT[:, -1:] + 1], dim=1),
+            "past_key_values": self._cache,
+        }
+
+    def said(self, logits_BV: Tensor) -> list[Tensor]:
+        """The log-probability (N,) of each outcome's first token, by row, among the full vocabulary."""
+        spoken_BV = torch.log_softmax(logits_BV.float(), dim=-1)
+        return [row_V[first_N] for row_V, first_N in zip(spoken_BV, self._first, strict=True)]
+
+
+def left_padded(rows: Sequence[Tensor], filler: float) -> tuple[Tensor, Tensor]:
+    """Rows of different length side by side, padded on the left, and the mask (B, L) of what is real."""
+    longest = max(len(row) for row in rows)
+    padded = rows[0].new_full((len(rows), longest, *rows[0].shape[1:]), filler)
+    mask_BL = torch.zeros(len(rows), longest, dtype=torch.long, device=rows[0].device)
+    for index, row in enumerate(rows):
+        padded[index, longest - len(row) :] = row
+        mask_BL[index, longest - len(row) :] = 1
+    return padded, mask_BL
