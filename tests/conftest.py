@@ -76,7 +76,10 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def make_tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Makes the directory of a causal LLM of 2 layers: "llama", "qwen2" or "gpt_neox", with a ChatML template."""
+    """Makes the directory of a causal LLM of 2 layers, with a ChatML template.
+
+    Of the families "llama", "qwen2", "gpt_neox", "mistral" and "phi".
+    """
     made: dict[str, Path] = {}
 
     def make(family: str) -> Path:
@@ -94,6 +97,8 @@ def _save_tiny_llm(family: str, folder: Path) -> Path:
         AutoModelForCausalLM,
         GPTNeoXConfig,
         LlamaConfig,
+        MistralConfig,
+        PhiConfig,
         PreTrainedTokenizerFast,
         Qwen2Config,
     )
@@ -140,6 +145,8 @@ def _save_tiny_llm(family: str, folder: Path) -> Path:
         "llama": lambda: LlamaConfig(**common, num_key_value_heads=2),
         "qwen2": lambda: Qwen2Config(**common, num_key_value_heads=2, tie_word_embeddings=True),
         "gpt_neox": lambda: GPTNeoXConfig(**common),
+        "mistral": lambda: MistralConfig(**common, num_key_value_heads=2),
+        "phi": lambda: PhiConfig(**common),
     }[family]()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -10,28 +10,20 @@ import torch
 from torch import Tensor
 
 from llamdex_fl.assembly.base_alone import answer_alone
+from llamdex_fl.assembly.seats import Seat
 from llamdex_fl.assembly.speaking import Injection, Speaker, Spoken
+from llamdex_fl.assembly.transformers_side import TransformersSide
 from llamdex_fl.base_llm.base import BaseLLM
 from llamdex_fl.connectors.injector import Injector
 from llamdex_fl.connectors.reader import MOST_TOKENS, Reader, Reading
 from llamdex_fl.errors import InputError
-from llamdex_fl.experts import Expert, combine
-from llamdex_fl.privacy import Guarantee
+from llamdex_fl.experts import combine
 from llamdex_fl.schema import MOST_TEXT_CHARACTERS, Schema, Value
 
 __all__ = ["Answer", "AssembledLlamdex", "Seat"]
 
 #: Tokens kept free for the outcomes' sentences and what is injected.
 _ROOM = 384
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """An expert's place in the assembly."""
-
-    silo: str
-    expert: Expert
-    guarantee: Guarantee
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +55,7 @@ class Answer:
     missing: tuple[str, ...] = ()
 
 
-class AssembledLlamdex:
+class AssembledLlamdex(TransformersSide):
     """One base LLM with the experts of many silos behind shared connectors."""
 
     def __init__(self, base: BaseLLM, reader: Reader, injector: Injector) -> None:
@@ -136,6 +128,25 @@ class AssembledLlamdex:
             reading if reading.schema is None or reading.schema in self._seats else replace(reading, schema=None)
             for reading in readings
         ]
+
+    def injections(
+        self, questions: Sequence[str], *, askers: Sequence[str | None] | None = None
+    ) -> list[Injection | None]:
+        """What the experts say to each question, for the LLM to speak; None where no schema answers it.
+
+        Raises:
+            InputError: a question that a schema answers is longer than what the reader reads.
+        """
+        self.attend()
+        asking = list(askers) if askers is not None else [None] * len(questions)
+        injections: list[Injection | None] = []
+        for question, asker, reading in zip(questions, asking, self._read_whole(questions), strict=True):
+            if reading.schema is None:
+                injections.append(None)
+                continue
+            chance_N = self.consult(reading.schema, [reading.features], asker=asker)[0]
+            injections.append(Injection(question, self.schema(reading.schema), chance_N))
+        return injections
 
     def answer(
         self, question: str, *, asker: str | None = None, max_new_tokens: int = 48, explain: bool = False
@@ -227,13 +238,17 @@ class AssembledLlamdex:
             next_step="leave out what does not belong to the question",
         )
 
-    def _answer_batch(
-        self, questions: Sequence[str], askers: Sequence[str | None], max_new_tokens: int, *, explain: bool
-    ) -> list[Answer]:
+    def _read_whole(self, questions: Sequence[str]) -> list[Reading]:
         readings = self.read(questions)
         for question, reading in zip(questions, readings, strict=True):
             if reading.schema is not None and reading.cut:
                 raise self._too_long_to_read(question, reading.schema)
+        return readings
+
+    def _answer_batch(
+        self, questions: Sequence[str], askers: Sequence[str | None], max_new_tokens: int, *, explain: bool
+    ) -> list[Answer]:
+        readings = self._read_whole(questions)
         answers: dict[int, Answer] = {}
         for row, reading in enumerate(readings):
             if reading.schema is None:

@@ -93,6 +93,7 @@ class Prompts:
         self._injector = injector
         embed = self._base.model.get_input_embeddings()
         self._after_AD = embed(frame.after_A)
+        self._last = int(frame.after_A[-1])
         device = self._after_AD.device
         self.wanted = [row.wanted_K.to(device) for row in rows]
         self.stand = [[outcome for outcome, _ in row.stand] for row in rows]
@@ -149,6 +150,33 @@ class Prompts:
             "input_ids": torch.cat([ids_BL.to(first_B.device), first_B[:, None]], dim=1),
             "attention_mask": torch.cat([self._mask_BL, one_B1], dim=1),
             "position_ids": torch.cat([before_BL, self._positions_BT[:, -1:] + 1], dim=1),
+            "past_key_values": self._cache,
+        }
+
+    def beginning(self, asked_BT: Tensor, copies: int = 1) -> dict[str, Tensor | DynamicCache]:
+        """Arguments of ``generate`` to write the first token too, after ``first_token`` was run once.
+
+        Args:
+            asked_BT: prompts as they were asked, padded on the left, whose tokens stand for those that were run: for
+                processors that look at what was said before.
+            copies: how often ``generate`` repeats each prompt.
+        """
+        rows, length = self._mask_BL.shape
+        filler = self._base.tokenizer.pad_token_id
+        ids_BL = asked_BT.new_full((rows, length), self._base.tokenizer.eos_token_id if filler is None else filler)
+        shown = min(length, asked_BT.shape[1])
+        ids_BL[:, -shown:] = asked_BT[:, -shown:]
+        ids_BL[:, -1] = self._last
+        # The last token of the header is run again: its logits are what ``generate`` draws the first token from.
+        self._cache.crop(-1)
+        if copies > 1:
+            self._cache.batch_repeat_interleave(copies)
+        before_BL = (self._mask_BL.cumsum(-1) - 1).clamp(min=0)
+        before_BL[:, -self._positions_BT.shape[1] :] = self._positions_BT
+        return {
+            "input_ids": ids_BL,
+            "attention_mask": self._mask_BL,
+            "position_ids": before_BL,
             "past_key_values": self._cache,
         }
 

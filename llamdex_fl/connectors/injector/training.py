@@ -219,7 +219,7 @@ def _suffix_logits(
     padding = [most - len(own) for own in tokens]
     padded = [torch.nn.functional.pad(own, (0, 0, gap, 0)) for own, gap in zip(tokens, padding, strict=True)]
     after_BAD = embed(frame.after_A).expand(len(batch), -1, -1)
-    inputs_BLD = torch.cat([torch.stack(padded), after_BAD, embed(said_BS[:, :-1].clamp(min=0))], dim=1)
+    inputs_BLD = torch.cat([torch.stack(padded).to(after_BAD.dtype), after_BAD, embed(said_BS[:, :-1].clamp(min=0))], dim=1)
     cache, mask_BT = joined([[own.layers] for own in batch])
     places_L = torch.arange(inputs_BLD.shape[1], device=mask_BT.device)
     gaps_B1 = torch.tensor([[gap] for gap in padding], device=mask_BT.device)
