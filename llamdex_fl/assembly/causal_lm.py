@@ -40,10 +40,8 @@ __all__ = ["LlamdexConfig", "LlamdexForCausalLM"]
 
 #: What transformers generates where nobody says how much.
 _DEFAULT_TOKENS = 20
-#: Arguments that tell how long the caller's own prompt is, or belong to it.
-_OF_THE_PROMPT = ("input_ids", "attention_mask", "position_ids", "token_type_ids", "max_length", "min_length")
-#: Other ways of computing the same, which do not go together with keys and values that are kept.
-_OTHER_CACHES = ("assistant_model", "prompt_lookup_num_tokens", "cache_implementation", "use_cache")
+#: Arguments that belong to the caller's own prompt.
+_OF_THE_PROMPT = ("attention_mask", "position_ids", "token_type_ids")
 _LIKE_THE_BASE = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
 
 
@@ -223,11 +221,11 @@ class LlamdexForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc
             )
             parts.append(self._part(alone, own, ids_BT))
         prompts = self.assembly.speaker.begin([one for one in injections if one is not None])
-        config, arguments = self._for_routed(length, generation_config, kwargs)
-        begun = prompts.beginning(left_BT[list(routed)], self._copies(config, arguments))
-        if arguments.get("streamer") is not None:
-            arguments["streamer"] = _AsAsked(arguments["streamer"], ids_BT)
-        output = self.base.generate(**begun, generation_config=config, **arguments)
+        config, others = self._for_routed(length, generation_config, kwargs)
+        begun = prompts.beginning(left_BT[list(routed)], max(config.num_beams or 1, config.num_return_sequences or 1))
+        if others.get("streamer") is not None:
+            others["streamer"] = _AsAsked(others["streamer"], ids_BT)
+        output = self.base.generate(**begun, generation_config=config, **others)
         before = begun["input_ids"].shape[1]
         parts.append(Part(into=routed, output=output, of=range(len(routed)), prompts=len(routed), length=before))
         return together(ids_BT, parts, int(self.base.generation_config.pad_token_id or 0))
@@ -265,23 +263,17 @@ class LlamdexForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc
     def _for_routed(
         self, length: int, config: GenerationConfig | None, kwargs: dict[str, Any]
     ) -> tuple[GenerationConfig, dict[str, Any]]:
-        """The caller's arguments for prompts of another length, whose keys and values are kept."""
+        """The caller's settings, for prompts of another length whose keys and values are kept; and the rest."""
         own = copy.deepcopy(config if config is not None else self.base.generation_config)
+        others: dict[str, Any] = own.update(**{name: kwargs[name] for name in kwargs if name not in _OF_THE_PROMPT})
         own.max_new_tokens = self._most_new(length, config, kwargs)
-        shortest = kwargs.get("min_length") or own.min_length
-        if shortest:
-            own.min_new_tokens = max(0, int(shortest) - length)
-        own.max_length = own.min_length = None
-        own.cache_implementation = None
-        dropped = {*_OF_THE_PROMPT, *_OTHER_CACHES, "max_new_tokens"}
-        return own, {name: value for name, value in kwargs.items() if name not in dropped}
-
-    @staticmethod
-    def _copies(config: GenerationConfig, arguments: dict[str, Any]) -> int:
-        """R beams or sequences for which transformers repeats each prompt."""
-        return max(
-            int(arguments.get(name) or getattr(config, name) or 1) for name in ("num_beams", "num_return_sequences")
-        )
+        if own.min_length:
+            own.min_new_tokens = max(0, own.min_length - length)
+        # Other ways of computing the same, which do not go together with a cache that is begun.
+        own.max_length = own.min_length = own.cache_implementation = own.prompt_lookup_num_tokens = None
+        own.use_cache = True
+        others.pop("assistant_model", None)
+        return own, others
 
 
 class _NotWanted(StoppingCriteria):  # type: ignore[misc]

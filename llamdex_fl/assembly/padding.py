@@ -21,7 +21,8 @@ def prompt_mask(model: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor | None) 
     real_BT = ids_BT != padding
     before_BT = real_BT.cumsum(-1) > 0
     after_BT = real_BT.flip(-1).cumsum(-1).flip(-1) > 0
-    return before_BT & after_BT
+    inside_BT: Tensor = before_BT & after_BT
+    return inside_BT
 
 
 def moved_left(ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:

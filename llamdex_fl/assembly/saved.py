@@ -55,6 +55,8 @@ class Parts:
     reader: Reader
     injector: Injector
     seats: Sequence[Seat]
+    corrections: int
+    tolerance: float
 
 
 def save_assembly(assembly: "TransformersSide", folder: Path, *, include_base: bool) -> None:
@@ -87,11 +89,14 @@ def load_parts(folder: Path, *, base: BaseLLM | str | None, dtype: torch.dtype |
             raise _wrong(folder, "the schemas that config.json names", "others")
         injector = Injector.load(folder / _INJECTOR, base_digest=loaded.digest).to(loaded.model.device)
         seats = [_seat(folder, entry, reader.schemas) for entry in document["seats"]]
+        corrections, tolerance = int(document["speaker"]["corrections"]), float(document["speaker"]["tolerance"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, ArtefactError):
             raise
         raise _wrong(folder, "the fields of a saved assembly in config.json", type(error).__name__) from error
-    return Parts(base=loaded, reader=reader, injector=injector, seats=seats)
+    return Parts(
+        base=loaded, reader=reader, injector=injector, seats=seats, corrections=corrections, tolerance=tolerance
+    )
 
 
 def _write(assembly: "TransformersSide", folder: Path, *, include_base: bool) -> None:
@@ -115,7 +120,7 @@ def _write(assembly: "TransformersSide", folder: Path, *, include_base: bool) ->
     assembly.reader.save(folder / _READER)
     assembly.injector.save(folder / _INJECTOR)
     (folder / _EXPERTS).mkdir()
-    seats = []
+    seats: list[dict[str, Any]] = []
     for schema in assembly.schemas:
         for seat in assembly.seats(schema):
             tensors = f"{_EXPERTS}/{len(seats):03}.safetensors"
@@ -127,6 +132,7 @@ def _write(assembly: "TransformersSide", folder: Path, *, include_base: bool) ->
         base_llm=entry,
         schemas={name: schema.digest() for name, schema in assembly.reader.schemas.items()},
         seats=seats,
+        speaker={"corrections": assembly.speaker.corrections, "tolerance": assembly.speaker.tolerance},
         files=_digests(folder),
     )
     config.save_pretrained(folder)

@@ -142,6 +142,7 @@ class TransformersSide(ABC):
 
         parts = load_parts(Path(folder), base=base, dtype=dtype)
         assembly = AssembledLlamdex(parts.base, parts.reader, parts.injector)
+        assembly.speaker.corrections, assembly.speaker.tolerance = parts.corrections, parts.tolerance
         for seat in parts.seats:
             assembly.seat(seat.expert.schema.name, seat)
         return assembly
