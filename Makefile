@@ -9,7 +9,7 @@ export TRANSFORMERS_OFFLINE := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: demo demo-all demo-text seeds review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel bench-privacy fuzz mutation vectors
+.PHONY: demo demo-all demo-text seeds review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel bench-privacy bench-connectors fuzz mutation vectors
 
 setup: $(READY)
 
@@ -56,13 +56,17 @@ check: $(READY) proto-check
 	$(BIN)/lint-imports
 
 # Timing needs a quiet machine.
-bench: bench-channel bench-privacy
+bench: bench-channel bench-privacy bench-connectors
 
 bench-channel: $(READY)
 	$(BIN)/llamdex-sim bench-channel --out out/bench/channel.json
 
 bench-privacy: $(READY)
 	$(BIN)/llamdex-sim bench-privacy --out out/bench/privacy.json
+
+# Trains the injector first, where it is not in the cache.
+bench-connectors: $(READY)
+	$(BIN)/llamdex-sim bench-connectors --out out/bench/connectors.json
 
 # Long; its last result is committed.
 fuzz: $(READY)

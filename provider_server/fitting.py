@@ -91,9 +91,7 @@ def fit_connectors(  # noqa: PLR0913 - the last four are for tests and displays
         Whether something was trained.
     """
     reader, reader_trained = fit_reader(config, recipe=reader_recipe, fresh=fresh, on_progress=on_progress)
-    injector, injector_trained = fit_injector(
-        config, base, recipe=injector_recipe, fresh=fresh, on_progress=on_progress
-    )
+    injector, injector_trained = fit_injector(base, recipe=injector_recipe, fresh=fresh, on_progress=on_progress)
     _replace(config.connectors, reader, injector)
     return reader_trained or injector_trained
 
@@ -132,7 +130,6 @@ def fit_reader(
 
 
 def fit_injector(
-    config: ProviderConfig,
     base: BaseLLM,
     *,
     recipe: InjectorRecipe | None = None,

@@ -70,7 +70,7 @@ def run_all_demo(settings: AllDemoSettings, on_progress: Progress) -> dict[str, 
             base = load_base_llm(config.base_llm)
             rounds = Rounds(settings.out, founded, config, base.digest, on_progress)
             rounds.hold(domains)
-            fit_injector(config, base, on_progress=on_progress)
+            fit_injector(base, on_progress=on_progress)
             reader.wait()
         fit_connectors(config, base)
         assembly = open_assembly(config, base)

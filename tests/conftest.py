@@ -1,6 +1,6 @@
 """Tiny models with random weights, made on the spot, and a toy domain: real code paths, no download."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,11 @@ from llamdex_fl.connectors.questions import Wording, load_wording
 from llamdex_fl.schema import Schema, load_schema
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from llamdex_fl.assembly import Seat
+    from llamdex_fl.base_llm.base import BaseLLM
+    from llamdex_fl.connectors.injector import Injector
 
 _FIXTURES = Path(__file__).parent / "fixtures"
 _CHATML = (
@@ -181,3 +185,33 @@ def make_seat() -> Callable[..., "Seat"]:
         return Seat(silo, Expert.from_tensors(schema, tensors), guarantee)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def whole_run() -> Callable[..., "Tensor"]:
+    """Runs a prompt of the assembly from its first token on, without cache, padding or mask."""
+    import torch  # noqa: PLC0415 - most tests need no torch
+
+    def run(  # noqa: PLR0913, PLR0917 - what a prompt is made of
+        base: "BaseLLM",
+        injector: "Injector",
+        question: str,
+        sentences: Sequence[str],
+        first: Sequence[int],
+        chance_K: "Tensor",
+        said: Sequence[int] = (),
+    ) -> "Tensor":
+        """Logits (1 + S, V) from the answer's first place on; ``first`` are the marked outcomes' first tokens."""
+        embed = base.model.get_input_embeddings()
+        frame = base.prompt("")
+        ids = [*frame.before_T.tolist(), *base.answer_ids("Possible answers:\n")]
+        for sentence in sentences:
+            ids += [*base.answer_ids(sentence), *base.answer_ids("\n")]
+        ids += base.answer_ids(f"\n{question.strip()}\n")
+        after_T = torch.cat([frame.after_T, torch.tensor(list(said), dtype=torch.long)])
+        tokens_KD = injector(chance_K, embed(torch.tensor(list(first))))
+        inputs_LD = torch.cat([embed(torch.tensor(ids)), tokens_KD, embed(after_T)])
+        logits_LV: Tensor = base.model(inputs_embeds=inputs_LD[None], use_cache=False).logits[0]
+        return logits_LV[len(inputs_LD) - len(said) - 1 :]
+
+    return run

@@ -1,29 +1,25 @@
 """Prompts side by side, run through the LLM once: what stands before the questions comes from kept keys and values.
 
-    padding | opening | sentences || padding | question | padding | injected tokens, header
+    padding | opening, sentences || padding | question | padding | injected tokens, header
                kept                                            can be run again
 
 So what follows the questions starts at one place in all rows and can be run again from there, with other tokens.
 
-Shape suffixes: B questions, L tokens of a whole prompt, N outcomes of a schema, K of them that stand in the prompt,
+Shape suffixes: B questions, L tokens of a whole prompt, N outcomes of a schema, K of them that are marked,
 D width, V vocabulary.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from llamdex_fl.connectors.injector import Frame, Injector, Layers, Offers, confidence_level, joined, standing
+from llamdex_fl.connectors.injector import Frame, Injector, Layers, Offers, confidence_level, joined, marked
 
-if TYPE_CHECKING:
-    from llamdex_fl.base_llm.base import BaseLLM
-
-__all__ = ["Offered", "Prompts", "Spans", "left_padded"]
+__all__ = ["Blocks", "Offered", "Prompts", "left_padded"]
 
 _FLOOR = 1e-4
 #: Most tokens whose keys and values are kept; SmolLM2-135M has 46 kB of them a token.
@@ -37,78 +33,78 @@ class Offered:
     Attributes:
         question: as it was asked.
         offers: sentences of all outcomes.
-        stand: (outcome, wording) of those that stand in the prompt.
+        outcomes: those whose sentences stand in the prompt.
+        level: of confidence, in whose words they stand there.
+        marked: those that have an injected token.
         wanted_K: log-probabilities of these among each other.
     """
 
     question: str
     offers: Offers
-    stand: tuple[tuple[int, int], ...]
+    outcomes: tuple[int, ...]
+    level: int
+    marked: tuple[int, ...]
     wanted_K: Tensor
 
     @classmethod
     def of(cls, question: str, offers: Offers, probability_N: Tensor) -> "Offered":
-        """The outcomes that are likely enough, in words that fit their probabilities."""
-        stand = standing(probability_N.tolist())
-        wanted_K = torch.log_softmax(probability_N.float().clamp(min=_FLOOR).log()[stand], -1)
-        levels = [confidence_level(chance) for chance in probability_N[stand].tolist()]
-        return cls(question, offers, tuple(zip(stand, levels, strict=True)), wanted_K)
+        """All outcomes, in words that fit the likeliest; those that are likely enough are marked."""
+        own = marked(probability_N.tolist())
+        wanted_K = torch.log_softmax(probability_N.float().clamp(min=_FLOOR).log()[own], -1)
+        level = confidence_level(float(probability_N.max()))
+        return cls(question, offers, tuple(range(len(probability_N))), level, tuple(own), wanted_K)
 
     @classmethod
-    def alone(cls, question: str, offers: Offers, outcome: int, wording: int) -> "Offered":
+    def alone(cls, question: str, offers: Offers, outcome: int, level: int) -> "Offered":
         """One outcome, for certain."""
-        return cls(question, offers, ((outcome, wording),), torch.zeros(1))
+        return cls(question, offers, (outcome,), level, (outcome,), torch.zeros(1))
+
+    def sentence(self, outcome: int) -> str:
+        """How an outcome stands in the prompt."""
+        return self.offers.sentences[outcome][self.level]
 
 
-class Spans:
-    """Keys and values of sentences, computed when they are first wanted; those that were not used longest are let go."""
+class Blocks:
+    """Keys and values of sentences, computed when first wanted; those that were not used longest are let go."""
 
     def __init__(self, frame: Frame) -> None:
         """Keep none yet."""
         self._frame = frame
-        self._kept: OrderedDict[tuple[tuple[int, ...], int], Layers] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, ...], Layers] = OrderedDict()
 
-    def of(self, offers: Offers, wanted: Sequence[tuple[int, int]]) -> list[Layers]:
-        """Keys and values of (outcome, wording)."""
-        keys = [(offers.ids[outcome][wording], offers.starts[outcome]) for outcome, wording in wanted]
-        missing = [own for own, key in zip(wanted, keys, strict=True) if key not in self._kept]
-        found = dict(zip(missing, self._frame.spans(offers, missing), strict=True)) if missing else {}
-        spans = []
-        for own, key in zip(wanted, keys, strict=True):
-            span = found[own] if own in found else self._kept[key]
-            self._kept[key] = span
-            self._kept.move_to_end(key)
-            spans.append(span)
-        while sum(len(ids) for ids, _ in self._kept) > _KEPT_TOKENS:
+    def of(self, row: Offered) -> Layers:
+        """Keys and values of the sentences that stand in a prompt."""
+        ids = self._frame.block_ids(row.offers, row.outcomes, row.level)
+        block = self._kept.pop(ids, None) or self._frame.block(ids)
+        self._kept[ids] = block
+        while len(self._kept) > 1 and sum(map(len, self._kept)) > _KEPT_TOKENS:
             self._kept.popitem(last=False)
-        return spans
+        return block
 
 
 class Prompts:
     """Questions (B) with what the LLM may say to each, as they go through it."""
 
-    def __init__(self, frame: Frame, spans: Spans, injector: Injector, rows: Sequence[Offered]) -> None:
+    def __init__(self, frame: Frame, blocks: Blocks, injector: Injector, rows: Sequence[Offered]) -> None:
         """Lay them side by side."""
-        self._base: BaseLLM = frame.base
+        self._base = frame.base
         self._injector = injector
         embed = self._base.model.get_input_embeddings()
         self._after_AD = embed(frame.after_A)
         self._last = int(frame.after_A[-1])
         device = self._after_AD.device
         self.wanted = [row.wanted_K.to(device) for row in rows]
-        self.stand = [[outcome for outcome, _ in row.stand] for row in rows]
+        self.marked = [list(row.marked) for row in rows]
         self._first = [torch.tensor(row.offers.first, device=device) for row in rows]
-        self._words = [embed(own_N[places]) for own_N, places in zip(self._first, self.stand, strict=True)]
-        self._cache, kept_mask_BT = joined([[frame.opening, *spans.of(row.offers, row.stand)] for row in rows])
+        self._words = [embed(own_N[places]) for own_N, places in zip(self._first, self.marked, strict=True)]
+        self._cache, kept_mask_BT = joined([[frame.opening, blocks.of(row)] for row in rows])
         questions = [frame.question_ids(row.question) for row in rows]
         self._question_BTD, question_mask_BT = left_padded([embed(own_T) for own_T in questions], 0.0)
         # Their content does not matter here, only how many tokens stand after each question.
         after_BSD, after_mask_BS = left_padded(self._suffixes(self.wanted), 0.0)
         self._after = after_BSD.shape[1]
-        live_mask_BT = torch.cat([question_mask_BT, after_mask_BS], dim=1)
-        starts_B1 = torch.tensor([[row.offers.end] for row in rows], device=device)
-        self._positions_BT = (starts_B1 + live_mask_BT.cumsum(-1) - 1).clamp(min=0)
-        self._mask_BL = torch.cat([kept_mask_BT, live_mask_BT], dim=1)
+        self._mask_BL = torch.cat([kept_mask_BT, question_mask_BT, after_mask_BS], dim=1)
+        self._positions_BL = (self._mask_BL.cumsum(-1) - 1).clamp(min=0)
 
     def _suffixes(self, given: Sequence[Tensor]) -> list[Tensor]:
         """The injected tokens and the header after each question, for log-probabilities that are injected."""
@@ -130,7 +126,7 @@ class Prompts:
         logits_BTV: Tensor = self._base.model(
             inputs_embeds=inputs_BTD,
             attention_mask=self._mask_BL,
-            position_ids=self._positions_BT[:, -inputs_BTD.shape[1] :],
+            position_ids=self._positions_BL[:, -inputs_BTD.shape[1] :],
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
@@ -143,13 +139,9 @@ class Prompts:
         filler = self._base.tokenizer.pad_token_id
         ids_BL = torch.full((rows, length), self._base.tokenizer.eos_token_id if filler is None else filler)
         one_B1 = self._mask_BL.new_ones(rows, 1)
-        # One position a token; what stands before the last ones is in the cache already.
-        before_BL = (self._mask_BL.cumsum(-1) - 1).clamp(min=0)
-        before_BL[:, -self._positions_BT.shape[1] :] = self._positions_BT
         return {
             "input_ids": torch.cat([ids_BL.to(first_B.device), first_B[:, None]], dim=1),
             "attention_mask": torch.cat([self._mask_BL, one_B1], dim=1),
-            "position_ids": torch.cat([before_BL, self._positions_BT[:, -1:] + 1], dim=1),
             "past_key_values": self._cache,
         }
 
@@ -171,12 +163,9 @@ class Prompts:
         self._cache.crop(-1)
         if copies > 1:
             self._cache.batch_repeat_interleave(copies)
-        before_BL = (self._mask_BL.cumsum(-1) - 1).clamp(min=0)
-        before_BL[:, -self._positions_BT.shape[1] :] = self._positions_BT
         return {
             "input_ids": ids_BL,
             "attention_mask": self._mask_BL,
-            "position_ids": before_BL,
             "past_key_values": self._cache,
         }
 

@@ -9,7 +9,7 @@ LLM's full vocabulary stays open, nothing is masked or restricted.
 So it may also say what is no outcome, or one with the words of another. Then it is asked once more, and offered only
 the outcome that it found likeliest; the odds stay those of the first time.
 
-Shape suffixes: B questions, N outcomes, K of them that stand in the prompt, V vocabulary.
+Shape suffixes: B questions, N outcomes, K of them that are marked, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llamdex_fl.assembly.prompts import Offered, Prompts, Spans
+from llamdex_fl.assembly.prompts import Blocks, Offered, Prompts
 from llamdex_fl.base_llm.base import BaseLLM
 from llamdex_fl.connectors.injector import Frame, Injector, Offers, confidence_level
 from llamdex_fl.schema import Schema, Target
@@ -52,8 +52,7 @@ class Spoken:
         probabilities: each outcome's share among the outcomes' first tokens, in the LLM's distribution over its full
             vocabulary at the first token.
         mass: what the outcomes' first tokens have together in that distribution.
-        injected: the probabilities that were injected so that it said these; 0 for an outcome that did not stand in
-            the prompt.
+        injected: the probabilities that were injected so that it said these; 0 for an outcome that had no token.
         asked_again: whether the text is a second one, because the first did not state an outcome.
         stated: the place of the outcome whose sentence it begins with, in the words in which it was offered, cut off or
             not; None if it states none.
@@ -86,7 +85,7 @@ class Speaker:
         self.corrections = corrections
         self.tolerance = tolerance
         self._frame = Frame(base)
-        self._spans = Spans(self._frame)
+        self._blocks = Blocks(self._frame)
         self._offers: dict[Target, Offers] = {}
 
     @torch.inference_mode()
@@ -120,10 +119,10 @@ class Speaker:
                 text=texts[place],
                 probabilities=(said[place] / said[place].sum()).tolist(),
                 mass=float(said[place].sum()),
-                injected=_spread(given[place], prompts.stand[place], len(said[place])),
+                injected=_spread(given[place], prompts.marked[place], len(said[place])),
                 asked_again=place in astray,
                 stated=stated[place],
-                whole=words[place].ended and words[place].text in _sentences(rows[place]).values(),
+                whole=words[place].ended and words[place].text in map(rows[place].sentence, rows[place].outcomes),
                 corrections=corrected[place],
             )
             for place in range(len(injections))
@@ -152,7 +151,7 @@ class Speaker:
         return self._offers[schema.target]
 
     def _prompts(self, rows: Sequence[Offered]) -> Prompts:
-        return Prompts(self._frame, self._spans, self.injector, rows)
+        return Prompts(self._frame, self._blocks, self.injector, rows)
 
     def _alone(self, injection: Injection, outcome: int) -> Offered:
         level = confidence_level(float(injection.probability_N[outcome]))
@@ -174,7 +173,7 @@ class Speaker:
             most = max(len(own.ids[0][0]) for own in offers) + _SPARE_TOKENS
             second = self._generated(prompts, prompts.first_token(prompts.wanted), most, 0)
             for place, own, row in zip(asking, second, rows, strict=True):
-                if own.text in _sentences(row).values():
+                if own.text == row.sentence(0):
                     explained[place] = f"{explained[place]} {own.text}"
         return explained
 
@@ -208,7 +207,7 @@ class Speaker:
         for _ in range(self.corrections):
             said = [
                 torch.log_softmax(own_N[places], -1)
-                for own_N, places in zip(prompts.said(logits_BV), prompts.stand, strict=True)
+                for own_N, places in zip(prompts.said(logits_BV), prompts.marked, strict=True)
             ]
             gaps = [(aim_K.exp() - own_K.exp()).abs().max() for aim_K, own_K in zip(prompts.wanted, said, strict=True)]
             off = [bool(gap > self.tolerance) for gap in gaps]
@@ -236,7 +235,8 @@ class _Words:
 
     def stated(self, row: Offered) -> int | None:
         """The outcome whose sentence these words begin with, or begin as far as they go."""
-        for outcome, sentence in _sentences(row).items():
+        for outcome in row.outcomes:
+            sentence = row.sentence(outcome)
             if self.text.startswith(sentence) or (not self.ended and sentence.startswith(self.text)):
                 return outcome
         return None
@@ -248,11 +248,6 @@ def missing_sentence(missing: Sequence[str]) -> str:
     if more > 0:
         named.append(f"{more} more")
     return f"Not said: {', '.join(named[:-1])}{' and ' if len(named) > 1 else ''}{named[-1]}."
-
-
-def _sentences(row: Offered) -> dict[int, str]:
-    """What stands in a prompt, by outcome."""
-    return {outcome: row.offers.sentences[outcome][wording] for outcome, wording in row.stand}
 
 
 def _spread(given_K: Tensor, places: Sequence[int], outcomes: int) -> list[float]:

@@ -1,7 +1,7 @@
 """From an expert's output to the LLM's input space."""
 
 from llamdex_fl.connectors.injector.network import Injector
-from llamdex_fl.connectors.injector.prompt import Frame, Layers, Offers, joined, standing
+from llamdex_fl.connectors.injector.prompt import Frame, Layers, Offers, joined, marked
 from llamdex_fl.connectors.injector.sentences import CONFIDENCE_WORDS, confidence_level, worded_sentences
 from llamdex_fl.connectors.injector.training import InjectorRecipe, train_injector
 
@@ -14,7 +14,7 @@ __all__ = [
     "Offers",
     "confidence_level",
     "joined",
-    "standing",
+    "marked",
     "train_injector",
     "worded_sentences",
 ]

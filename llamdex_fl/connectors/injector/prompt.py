@@ -1,14 +1,12 @@
 """The prompt in which injected tokens stand, and the keys and values in it that are the same for every question.
 
-    opening | a sentence an outcome, each in its slot | question | injected tokens | header of the assistant's turn
+    opening | the outcomes, a sentence a line | question | injected tokens | header of the assistant's turn
 
-The sentences stand before the question, so that nothing in them depends on it, and each attends to the opening alone
-and not to the other sentences: so keys and values of a sentence are computed once for each of its wordings, and any
-choice of outcomes and wordings is put together by laying them side by side. A slot is as long as its longest wording,
-so positions do not depend on the choice either; where a wording is shorter, or an outcome does not stand, positions
-are left out, which position encodings take as distance.
+The sentences stand before the question, so nothing in them depends on it: their keys and values are computed once for
+each level of confidence. All of them are said at the level of the likeliest outcome, for that is what the LLM will say;
+words that differed from sentence to sentence would have to be told apart in the middle of copying one.
 
-Shape suffixes: P tokens of the opening, A of the header, T of a sentence, H heads, W width of a head.
+Shape suffixes: P tokens of the opening, A of the header, T of a block of sentences, H heads, W width of a head.
 """
 
 from collections.abc import Sequence
@@ -24,30 +22,21 @@ from llamdex_fl.connectors.injector.sentences import worded_sentences
 from llamdex_fl.errors import SchemaError
 from llamdex_fl.schema import Target
 
-__all__ = ["Frame", "Layers", "Offers", "joined", "standing"]
+__all__ = ["Frame", "Layers", "Offers", "joined", "marked"]
 
-#: Outcomes below this probability do not stand in the prompt; the two likeliest always do.
+#: Outcomes below this probability are not marked; the two likeliest always are.
 _UNLIKELY = 0.01
-_LEAD = "Answer with one of these sentences, word for word:\n"
+_LEAD = "Possible answers:\n"
 #: Keys and values (H, T, W) by layer.
 Layers = tuple[tuple[Tensor, Tensor], ...]
 
 
 @dataclass(frozen=True)
 class Offers:
-    """What the LLM may say, as it stands in a prompt.
-
-    Attributes:
-        sentences: by outcome, then by wording.
-        ids: their tokens.
-        starts: the position of each outcome's slot.
-        end: the position after the slots, where the question begins.
-    """
+    """What the LLM may say: sentences by outcome, then by level of confidence, and their tokens."""
 
     sentences: tuple[tuple[str, ...], ...]
     ids: tuple[tuple[tuple[int, ...], ...], ...]
-    starts: tuple[int, ...]
-    end: int
 
     @property
     def first(self) -> list[int]:
@@ -67,7 +56,7 @@ class Frame:
         self.after_A = around.after_T
 
     def offers(self, sentences: Sequence[Sequence[str]]) -> Offers:
-        """Sentences of outcomes, by outcome and wording, each with its slot.
+        """Sentences by outcome and level of confidence.
 
         Raises:
             SchemaError: two outcomes' sentences begin alike, so that the first token cannot tell them apart.
@@ -81,11 +70,7 @@ class Frame:
                 got=", ".join(repr(wordings[0]) for wordings in sentences),
                 next_step='give the schema\'s target "sentences" that begin differently',
             )
-        starts, place = [], len(self.opening_P)
-        for wordings in ids:
-            starts.append(place)
-            place += 1 + max(map(len, wordings))
-        return Offers(tuple(map(tuple, sentences)), ids, tuple(starts), place)
+        return Offers(tuple(map(tuple, sentences)), ids)
 
     def target_offers(self, target: Target) -> Offers:
         """The outcomes of a schema.
@@ -107,38 +92,24 @@ class Frame:
         cache = self.base.model(self.opening_P[None], use_cache=True, logits_to_keep=1).past_key_values
         return tuple((layer.keys[0].clone(), layer.values[0].clone()) for layer in cache.layers)
 
-    @torch.no_grad()
-    def spans(self, offers: Offers, wanted: Sequence[tuple[int, int]]) -> list[Layers]:
-        """Keys and values of (outcome, wording), each after the opening and in its slot, with a line's end."""
+    def block_ids(self, offers: Offers, outcomes: Sequence[int], level: int) -> tuple[int, ...]:
+        """The tokens of some outcomes' sentences, a line each."""
         line = self.base.answer_ids("\n")
-        rows = [[*offers.ids[outcome][wording], *line] for outcome, wording in wanted]
-        longest, shared = max(map(len, rows)), len(self.opening_P)
-        device = self.base.model.device
-        # Padded on the right: attention is causal, so what stands there changes nothing before it.
-        ids_BT = torch.tensor([row + line[:1] * (longest - len(row)) for row in rows], device=device)
-        starts_B1 = torch.tensor([[offers.starts[outcome]] for outcome, _ in wanted], device=device)
-        cache = joined([[self.opening]] * len(rows))[0]
+        return tuple(token for outcome in outcomes for token in (*offers.ids[outcome][level], *line))
+
+    @torch.no_grad()
+    def block(self, ids: Sequence[int]) -> Layers:
+        """Keys and values of such tokens after the opening."""
+        shared = len(self.opening_P)
+        ids_1T = torch.tensor([list(ids)], device=self.base.model.device)
         cache = self.base.model(
-            ids_BT,
-            past_key_values=cache,
-            position_ids=starts_B1 + torch.arange(longest, device=device),
-            use_cache=True,
-            logits_to_keep=1,
+            ids_1T, past_key_values=joined([[self.opening]])[0], use_cache=True, logits_to_keep=1
         ).past_key_values
-        return [
-            tuple(
-                (
-                    layer.keys[row, :, shared : shared + len(ids)].clone(),
-                    layer.values[row, :, shared : shared + len(ids)].clone(),
-                )
-                for layer in cache.layers
-            )
-            for row, ids in enumerate(rows)
-        ]
+        return tuple((layer.keys[0, :, shared:].clone(), layer.values[0, :, shared:].clone()) for layer in cache.layers)
 
 
-def standing(chances: Sequence[float]) -> list[int]:
-    """Which outcomes stand in the prompt: the two likeliest, and all that are not unlikely; in the schema's order."""
+def marked(chances: Sequence[float]) -> list[int]:
+    """Which outcomes get a token: the two likeliest, and all that are not unlikely; in the schema's order."""
     likeliest = sorted(range(len(chances)), key=lambda place: -chances[place])[:2]
     return [place for place, chance in enumerate(chances) if chance >= _UNLIKELY or place in likeliest]
 

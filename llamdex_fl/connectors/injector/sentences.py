@@ -6,7 +6,6 @@ from 95 % "almost certainly", from 80 % "very probably", from 55 % "probably", b
 """
 
 import re
-from collections.abc import Sequence
 
 from llamdex_fl.schema import Target
 
@@ -16,31 +15,10 @@ __all__ = ["CONFIDENCE_WORDS", "confidence_level", "worded_sentences"]
 CONFIDENCE_WORDS = ((0.95, "almost certainly"), (0.80, "very probably"), (0.55, "probably"), (0.0, "perhaps"))
 _PROBABLY = re.compile(r"\bprobably\b")
 #: Digits begin alike ("1" and "10"); what begins alike cannot be told apart by its first token.
-_NUMBERS = tuple(
-    [
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "thirteen",
-        "fourteen",
-        "fifteen",
-        "sixteen",
-        "seventeen",
-        "eighteen",
-        "nineteen",
-        "twenty",
-    ]
-)
+_NUMBERS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
 
 
 def confidence_level(probability: float) -> int:
@@ -67,7 +45,7 @@ def _written_out(answer: str) -> str:
 
 
 def _worded(sentence: str) -> tuple[str, ...]:
-    words: Sequence[str] = [words for _, words in CONFIDENCE_WORDS]
+    words = [words for _, words in CONFIDENCE_WORDS]
     if _PROBABLY.search(sentence):
         return tuple(_PROBABLY.sub(own, sentence, count=1) for own in words)
     return tuple(f"{sentence.rstrip('.')}, {own}." for own in words)

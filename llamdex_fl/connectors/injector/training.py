@@ -3,8 +3,8 @@
 Attention is causal: injected tokens cannot change the keys and values of the question and the outcomes before them. So
 each training question runs through the LLM once, and every step runs only the injected tokens, the assistant header
 and the answer. Most questions stand with outcomes that were made up (``practice.py``), some with those of their own
-schema; the outcomes stand in a drawn order, in words that fit their probabilities, and the unlikely ones do not stand
-there at all, all as it is when the assembly speaks.
+schema; the outcomes stand in a drawn order, in words that fit the likeliest one's probability, and the unlikely ones
+have no token, all as it is when the assembly speaks.
 
 The loss asks for two things. At the first token of the answer the LLM's full-vocabulary distribution must equal the
 expert's probabilities on the answers' words (cross-entropy against a soft target), which makes the probability that
@@ -21,12 +21,12 @@ from torch import Tensor
 from llamdex_fl.base_llm.base import BaseLLM
 from llamdex_fl.connectors.injector.network import Injector
 from llamdex_fl.connectors.injector.practice import made_up_outcomes
-from llamdex_fl.connectors.injector.prompt import Frame, Layers, Offers, joined, standing
+from llamdex_fl.connectors.injector.prompt import Frame, Layers, Offers, joined, marked
 from llamdex_fl.connectors.injector.sentences import confidence_level, worded_sentences
 from llamdex_fl.connectors.questions import QuestionGenerator, Wording
 from llamdex_fl.errors import SchemaError
 
-__all__ = ["InjectorRecipe", "train_injector"]
+__all__ = ["InjectorRecipe", "Practice", "draw_outputs", "practice", "suffix_loss", "train_injector"]
 
 _IGNORED = -100
 _DRAWS = 256
@@ -62,14 +62,12 @@ class Practice:
 
     Attributes:
         layers: its keys and values.
-        position: of the first injected token.
-        first_N: the tokens with which the sentences of the outcomes that stand in it begin.
+        first_N: the tokens with which the sentences of the outcomes that are marked begin.
         sentences: these sentences' tokens, with the end of the turn.
         chances: probabilities (N,) that fit the words in which the outcomes are said.
     """
 
     layers: Layers
-    position: int
     first_N: Tensor
     sentences: tuple[tuple[int, ...], ...]
     chances: tuple[Tensor, ...]
@@ -141,32 +139,28 @@ def _distinct(frame: Frame, rng: random.Random) -> tuple[tuple[str, ...], ...]:
 @torch.no_grad()
 def practice(frame: Frame, offers: Offers, question: str, rng: random.Random) -> Practice:
     """A prompt to practise on, with probabilities drawn for the outcomes."""
-    chance_N = _draw_outputs(1, len(offers.ids), rng)[0]
-    stand = standing(chance_N.tolist())
-    chance_N = chance_N[stand] / chance_N[stand].sum()
-    levels = [confidence_level(chance) for chance in chance_N.tolist()]
-    cache, _ = joined([[frame.opening, *frame.spans(offers, list(zip(stand, levels, strict=True)))]])
+    chance_N = draw_outputs(1, len(offers.ids), rng)[0]
+    own = marked(chance_N.tolist())
+    chance_K = chance_N[own] / chance_N[own].sum()
+    level = confidence_level(float(chance_K.max()))
     question_T = frame.question_ids(question)
-    positions_1T = offers.end + torch.arange(len(question_T), device=question_T.device)[None]
-    cache = frame.base.model(
-        question_T[None], past_key_values=cache, position_ids=positions_1T, use_cache=True, logits_to_keep=1
-    ).past_key_values
+    ids = (*frame.block_ids(offers, range(len(offers.ids)), level), *question_T.tolist())
     fitting = [
-        own_N
-        for own_N in _draw_outputs(_DRAWS, len(stand), rng)
-        if [confidence_level(chance) for chance in own_N.tolist()] == levels
+        other_K for other_K in draw_outputs(_DRAWS, len(own), rng) if confidence_level(float(other_K.max())) == level
     ]
     end = frame.base.tokenizer.eos_token_id
     return Practice(
-        layers=tuple((layer.keys[0], layer.values[0]) for layer in cache.layers),
-        position=offers.end + len(question_T),
-        first_N=torch.tensor([offers.first[place] for place in stand], device=question_T.device),
-        sentences=tuple((*offers.ids[place][level], end) for place, level in zip(stand, levels, strict=True)),
-        chances=(chance_N, *fitting),
+        layers=tuple(
+            (torch.cat([before[0], after[0]], dim=1), torch.cat([before[1], after[1]], dim=1))
+            for before, after in zip(frame.opening, frame.block(ids), strict=True)
+        ),
+        first_N=torch.tensor([offers.first[place] for place in own], device=question_T.device),
+        sentences=tuple((*offers.ids[place][level], end) for place in own),
+        chances=(chance_K, *fitting),
     )
 
 
-def _draw_outputs(count: int, classes: int, rng: random.Random) -> Tensor:
+def draw_outputs(count: int, classes: int, rng: random.Random) -> Tensor:
     """Expert outputs (B, N) over the whole simplex, sure and unsure ones alike."""
     logits_BN = torch.tensor([[rng.gauss(0, 1) for _ in range(classes)] for _ in range(count)])
     sharpness_B1 = torch.tensor([[rng.choice([0.5, 1.0, 2.0, 4.0])] for _ in range(count)])
@@ -219,16 +213,18 @@ def _suffix_logits(
     padding = [most - len(own) for own in tokens]
     padded = [torch.nn.functional.pad(own, (0, 0, gap, 0)) for own, gap in zip(tokens, padding, strict=True)]
     after_BAD = embed(frame.after_A).expand(len(batch), -1, -1)
-    inputs_BLD = torch.cat([torch.stack(padded).to(after_BAD.dtype), after_BAD, embed(said_BS[:, :-1].clamp(min=0))], dim=1)
+    inputs_BLD = torch.cat(
+        [torch.stack(padded).to(after_BAD.dtype), after_BAD, embed(said_BS[:, :-1].clamp(min=0))], dim=1
+    )
     cache, mask_BT = joined([[own.layers] for own in batch])
     places_L = torch.arange(inputs_BLD.shape[1], device=mask_BT.device)
     gaps_B1 = torch.tensor([[gap] for gap in padding], device=mask_BT.device)
-    starts_B1 = torch.tensor([[own.position] for own in batch], device=mask_BT.device)
+    mask_BL = torch.cat([mask_BT, (places_L >= gaps_B1).long()], dim=1)
     logits_BSV: Tensor = frame.base.model(
         inputs_embeds=inputs_BLD,
         past_key_values=cache,
-        attention_mask=torch.cat([mask_BT, (places_L >= gaps_B1).long()], dim=1),
-        position_ids=(starts_B1 + places_L - gaps_B1).clamp(min=0),
+        attention_mask=mask_BL,
+        position_ids=(mask_BL.cumsum(-1) - 1)[:, mask_BT.shape[1] :],
         logits_to_keep=said_BS.shape[1],
     ).logits.float()
     return logits_BSV

@@ -17,7 +17,7 @@ from llamdex_fl.assembly.base_alone import said_answer
 from llamdex_fl.assembly.evaluation import _auc, _calibration_error, _reader_report, _Row
 from llamdex_fl.assembly.evaluation import _row as _row_of
 from llamdex_fl.base_llm.base import load_base_llm
-from llamdex_fl.connectors.injector import Injector
+from llamdex_fl.connectors.injector import Injector, worded_sentences
 from llamdex_fl.connectors.reader import Reader
 from llamdex_fl.errors import InputError, QuestionError
 from llamdex_fl.schema import Schema, Target, Value
@@ -258,8 +258,8 @@ def test_an_evaluation_reports_everything_routed_or_not(assembly: AssembledLlamd
     assert 0.0 <= report["expert_auc_true_features"] <= 1.0
     assert set(report["reader"]["per_feature"]) == {"colour", "weight"}
     target = assembly.schema("fruit").target
-    sentence = dict(zip(target.labels, target.sentences, strict=True))
-    right = [answer["text"].startswith(sentence[answer["label"]]) for answer in report["answers"]]
+    sentences = dict(zip(target.labels, worded_sentences(target), strict=True))
+    right = [answer["text"].startswith(sentences[answer["label"]]) for answer in report["answers"]]
     assert report["answer_accuracy"] == pytest.approx(sum(right) / 10)
 
 
@@ -311,19 +311,27 @@ def test_questions_that_nobody_here_answers_leave_the_figures_open(assembly: Ass
     assert report["latency"] == {"base_ms": None, "assembled_ms": None, "ratio": None}
 
 
-def test_yes_with_the_words_of_no_is_no_answer(assembly: AssembledLlamdex) -> None:
+def test_only_an_outcomes_sentence_is_an_answer(assembly: AssembledLlamdex) -> None:
+    """What counts is the outcome that the speaker found stated, and not what the words look like."""
     target = assembly.schema("fruit").target
-    no, yes = target.sentences
     chances = dict.fromkeys(target.answers, 0.5)
     said = [
         _row_of(
             assembly,
             _asked(1)[0],
-            Answer(text=text, schema="fruit", probabilities=chances, expert_probabilities=chances, silos=(), facts={}),
+            Answer(
+                text=target.sentences[0],
+                schema="fruit",
+                probabilities=chances,
+                expert_probabilities=chances,
+                silos=(),
+                facts={},
+                stated=stated,
+            ),
         ).said
-        for text in (no, yes, yes.split()[0] + " " + no.split(maxsplit=1)[1], "Yes", "")
+        for stated in (*target.labels, None)
     ]
-    assert said == [*target.labels, None, None, None]
+    assert said == [*target.labels, None]
 
 
 def test_a_question_that_is_too_long_is_named_before_anything_is_asked(

@@ -17,7 +17,7 @@ from llamdex_fl.connectors.injector import (
     Injector,
     InjectorRecipe,
     confidence_level,
-    standing,
+    marked,
     train_injector,
     worded_sentences,
 )
@@ -64,90 +64,62 @@ def injections(toy_schema: Schema) -> list[Injection]:
     return [*asked, Injection(QUESTIONS[0], other, torch.tensor([0.2, 0.5, 0.3]))]
 
 
+WholeRun = Callable[..., torch.Tensor]
+
+
 @torch.inference_mode()
-def _plain(  # noqa: PLR0913 - what a prompt is made of
+def _plain(  # noqa: PLR0913, PLR0917 - what a prompt is made of
+    whole_run: WholeRun,
     base: BaseLLM,
     injector: Injector,
-    question: str,
-    sentences: Sequence[Sequence[str]],
-    stand: Sequence[tuple[int, int]],
+    one: Injection,
     injected: Sequence[float],
     tokens: int,
+    alone: int | None = None,
 ) -> tuple[list[float], float, str]:
-    """Shares and mass of the outcomes' first tokens, and the words, of one unpadded greedy run without a cache.
-
-    Who may attend to whom, and where each token stands, is written out here by hand.
-    """
-    embed = base.model.get_input_embeddings()
-    frame = base.prompt("")
-    opening = [*frame.before_T.tolist(), *base.answer_ids("Answer with one of these sentences, word for word:\n")]
-    ids, positions, groups = list(opening), list(range(len(opening))), [-1] * len(opening)
-    place = len(opening)
-    for outcome, wordings in enumerate(sentences):
-        for wording, sentence in enumerate(wordings):
-            if (outcome, wording) in stand:
-                own = [*base.answer_ids(sentence), *base.answer_ids("\n")]
-                ids += own
-                positions += range(place, place + len(own))
-                groups += [outcome] * len(own)
-        place += 1 + max(len(base.answer_ids(sentence)) for sentence in wordings)
-    ids += base.answer_ids(f"\n{question.strip()}\n")
-    first = torch.tensor([base.answer_ids(wordings[0])[0] for wordings in sentences])
-    standing = [outcome for outcome, _ in stand]
-    tokens_KD = injector(torch.tensor(injected)[standing], embed(first[standing]))
-    inputs_LD = torch.cat([embed(torch.tensor(ids)), tokens_KD, embed(frame.after_T)])
+    """Shares and mass of the outcomes' first tokens, and the words, of one unpadded greedy run without a cache."""
+    worded = worded_sentences(one.schema.target)
+    first = [base.answer_ids(wordings[0])[0] for wordings in worded]
+    chances = one.probability_N.tolist()
+    outcomes = range(len(chances)) if alone is None else [alone]
+    level = confidence_level(max(chances) if alone is None else chances[alone])
+    own = marked(chances) if alone is None else [alone]
     said: list[int] = []
     first_V = None
     while len(said) < tokens and base.tokenizer.eos_token_id not in said:
-        length = len(inputs_LD)
-        late = length - len(positions)
-        positions_L = torch.tensor([*positions, *range(place, place + length - len(groups))])[:length]
-        groups_L = torch.tensor([*groups, *[len(sentences)] * late])
-        seen_LL = torch.ones(length, length).tril().bool()
-        # A sentence sees the opening and itself; what comes after the sentences sees everything.
-        seen_LL &= (
-            (groups_L[None] == -1) | (groups_L[None] == groups_L[:, None]) | (groups_L[:, None] == len(sentences))
-        )
-        mask_LL = torch.zeros(length, length).masked_fill(~seen_LL, torch.finfo(torch.float32).min)
-        logits_V = base.model(
-            inputs_embeds=inputs_LD[None],
-            attention_mask=mask_LL[None, None],
-            position_ids=positions_L[None],
-            use_cache=False,
-        ).logits[0, -1]
+        sentences = [worded[outcome][level] for outcome in outcomes]
+        given = (torch.tensor(injected)[own], said)
+        logits_V = whole_run(base, injector, one.question, sentences, [first[place] for place in own], *given)[-1]
         first_V = logits_V.softmax(-1) if first_V is None else first_V
         said.append(int(logits_V.argmax()))
-        inputs_LD = torch.cat([inputs_LD, embed(torch.tensor(said[-1:]))])
     assert first_V is not None
     said_N = first_V[first]
     text = base.tokenizer.decode(said, skip_special_tokens=True).strip()
     return (said_N / said_N.sum()).tolist(), float(said_N.sum()), text
 
 
-def _stand(injection: Injection) -> list[tuple[int, int]]:
-    chances = injection.probability_N.tolist()
-    return [(place, confidence_level(chances[place])) for place in standing(chances)]
-
-
 @pytest.mark.parametrize("corrections", [0, 1, 2, 5])
 @pytest.mark.parametrize("tolerance", [0.0, 1.0])
-def test_what_is_spoken_is_what_a_plain_run_says(
-    base: BaseLLM, injector: Injector, injections: list[Injection], corrections: int, tolerance: float
+def test_what_is_spoken_is_what_a_plain_run_says(  # noqa: PLR0913, PLR0917 - fixtures and parameters
+    base: BaseLLM,
+    injector: Injector,
+    injections: list[Injection],
+    whole_run: WholeRun,
+    corrections: int,
+    tolerance: float,
 ) -> None:
     speaker = Speaker(base, injector, corrections=corrections, tolerance=tolerance)
     for one, said in zip(injections, speaker.speak(injections, 6), strict=True):
-        sentences, stand = worded_sentences(one.schema.target), _stand(one)
-        shares, mass, text = _plain(base, injector, one.question, sentences, stand, said.injected, 6)
+        shares, mass, text = _plain(whole_run, base, injector, one, said.injected, 6)
         assert said.probabilities == pytest.approx(shares, abs=1e-4)
         assert said.mass == pytest.approx(mass, abs=1e-4)
         # This LLM is too small to copy a sentence. Asked again, it is offered the one that it found likeliest.
-        states = any(sentences[outcome][wording].startswith(text) for outcome, wording in stand)
+        level = confidence_level(float(one.probability_N.max()))
+        states = any(wordings[level].startswith(text) for wordings in worded_sentences(one.schema.target))
         assert said.asked_again == (not states)
         best = int(torch.tensor(shares).argmax())
-        alone = [(best, confidence_level(float(one.probability_N[best])))]
         sure = [float(place == best) for place in range(len(shares))]
-        again = _plain(base, injector, one.question, sentences, alone, sure, 6)[2]
-        assert said.text == (text if states else again)
+        assert said.text == (text if states else _plain(whole_run, base, injector, one, sure, 6, best)[2])
         if corrections == 0 or tolerance == 1.0:
             assert said.injected == pytest.approx(one.probability_N.tolist(), abs=1e-4)
             assert said.corrections == 0
@@ -158,16 +130,16 @@ def test_an_answer_that_goes_astray_is_asked_for_again(
 ) -> None:
     """It said one outcome with the words of the other: one must be stated, and the odds must stay as they were."""
     one, other = (Injection(question, toy_schema, torch.tensor([0.1, 0.9])) for question in QUESTIONS[:2])
-    perhaps, very = (
-        wordings[level] for wordings, level in zip(worded_sentences(toy_schema.target), (3, 1), strict=True)
-    )
+    first_wordings, other_wordings = worded_sentences(toy_schema.target)
+    # At first all is said in the words of the likeliest; alone, an outcome is said in its own.
+    perhaps, very = first_wordings[3], other_wordings[1]
     speaker = Speaker(base, injector)
     plain = speaker.speak([one, other])
     likeliest = [int(own.probabilities[1] > own.probabilities[0]) for own in plain]
     asked: list[list[list[int]]] = []
 
     def with_a_slip(prompts: Prompts, *_: Any) -> list[_Words]:  # noqa: ANN401
-        asked.append(prompts.stand)
+        asked.append(prompts.marked)
         texts = ["Ripe, it needs time.", very] if len(asked) == 1 else [(perhaps, very)[likeliest[0]]]
         return [_Words(text, ended=True) for text in texts]
 
@@ -194,7 +166,7 @@ def test_an_answer_that_goes_astray_is_asked_for_again(
 )
 def test_words_that_state_an_outcome(base: BaseLLM, text: str, ended: bool, stated: bool) -> None:  # noqa: FBT001
     offers = Frame(base).offers([["Yes, it is."], ["No, it is not."]])
-    row = Offered("?", offers, ((0, 0), (1, 0)), torch.zeros(2))
+    row = Offered("?", offers, (0, 1), 0, (0, 1), torch.zeros(2))
     assert _Words(text, ended).stated(row) == (0 if stated else None)
 
 
@@ -207,7 +179,7 @@ def test_alone_and_together_the_same_is_said(base: BaseLLM, injector: Injector, 
 
 
 def test_a_correction_takes_the_llms_own_lean_away(
-    base: BaseLLM, injector: Injector, injections: list[Injection]
+    base: BaseLLM, injector: Injector, injections: list[Injection], whole_run: WholeRun
 ) -> None:
     """One correction adds what was missing in log-odds; the next goes by how much that moved the LLM."""
 
@@ -216,8 +188,7 @@ def test_a_correction_takes_the_llms_own_lean_away(
 
     for one in injections[:3]:
         wanted = odds(one.probability_N.tolist())
-        asked = (one.question, worded_sentences(one.schema.target), _stand(one))
-        first = odds(_plain(base, injector, *asked, one.probability_N.tolist(), 1)[0])
+        first = odds(_plain(whole_run, base, injector, one, one.probability_N.tolist(), 1)[0])
         (once,) = Speaker(base, injector, corrections=1, tolerance=0.0).speak([one], 1)
         assert odds(once.injected) == pytest.approx(wanted + (wanted - first), abs=1e-3)
         second = odds(once.probabilities)
@@ -269,9 +240,7 @@ def test_a_correction_runs_only_what_follows_the_question(
     assert widths[1] == 2 + CALLS + len(base.prompt("").after_T)
 
 
-def test_an_unlikely_outcome_does_not_stand_in_the_prompt(
-    base: BaseLLM, injector: Injector, injections: list[Injection]
-) -> None:
+def test_an_unlikely_outcome_has_no_token(base: BaseLLM, injector: Injector, injections: list[Injection]) -> None:
     one = replace(injections[-1], probability_N=torch.tensor([0.001, 0.3, 0.699]))
     (said,) = Speaker(base, injector).speak([one], 1)
     assert said.injected[0] == 0.0
@@ -287,7 +256,7 @@ def test_what_is_kept_of_sentences_is_bounded(
     unbounded = Speaker(base, injector)
     for one in injections * 2:
         (said,) = speaker.speak([one], 2)
-        assert sum(len(ids) for ids, _ in speaker._spans._kept) <= 30
+        assert sum(map(len, speaker._blocks._kept)) <= 30 or len(speaker._blocks._kept) == 1
         assert said.probabilities == pytest.approx(unbounded.speak([one], 2)[0].probabilities, abs=1e-5)
 
 
@@ -306,7 +275,7 @@ def test_missing_facts_are_named_where_the_llm_copies_them(
     generated = speaker._generated
 
     def copying(prompts: Prompts, *rest: Any) -> list[_Words]:  # noqa: ANN401
-        if len(prompts.stand[0]) == 1 and rest[1] > 6:
+        if len(prompts.marked[0]) == 1 and rest[1] > 6:
             offered.append("asked")
             return [_Words(sentence, ended=True)]
         return generated(prompts, *rest)
