@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from llamdex_fl import console, weights
-from llamdex_fl.assembly import Seat
+from llamdex_fl.assembly import AssembledLlamdex, Seat
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
 from llamdex_fl.connectors.injector import Injector, InjectorRecipe
 from llamdex_fl.connectors.questions import training_wording
@@ -474,3 +474,18 @@ def _write(config: ProviderConfig, schema: Schema) -> None:
 
 def test_an_injector_of_the_provider_is_for_its_llm(config: ProviderConfig, base: BaseLLM) -> None:
     assert Injector.load(config.connectors, base_digest=base.digest).base_digest == base.digest
+
+
+def test_an_export_answers_as_the_provider_does(
+    config: ProviderConfig, delivered: Seat, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "exported"
+    with pytest.raises(SystemExit) as ended:
+        console.run(app, ["export", str(folder), "--home", str(config.home), "--json"])
+    assert not ended.value.code
+    told = json.loads(capsys.readouterr().out)
+    assert told["experts"]["titanic"] == [seat.silo for seat in open_assembly(config).seats("titanic")]
+    assert delivered.silo in told["experts"]["titanic"]
+    question = "A woman of 30 in first class, fare 80 pounds. Did she survive the Titanic?"
+    loaded = AssembledLlamdex.from_pretrained(folder)
+    assert loaded.answer(question, max_new_tokens=4) == open_assembly(config).answer(question, max_new_tokens=4)
