@@ -17,7 +17,17 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from llamdex_fl.connectors.injector import Frame, Injector, Layers, Offers, confidence_level, joined, marked
+from llamdex_fl.connectors.injector import (
+    Frame,
+    Injector,
+    Layers,
+    Offers,
+    confidence_level,
+    injected_tokens,
+    injecting,
+    joined,
+    marked,
+)
 
 __all__ = ["Blocks", "Offered", "Prompts", "left_padded"]
 
@@ -109,7 +119,14 @@ class Prompts:
     def _suffixes(self, given: Sequence[Tensor]) -> list[Tensor]:
         """The injected tokens and the header after each question, for log-probabilities that are injected."""
         return [
-            torch.cat([self._injector(given_K.exp(), words_KD).to(self._after_AD.dtype), self._after_AD])
+            torch.cat(
+                [
+                    injected_tokens(self._injector, given_K.exp(), words_KD, self._after_AD[0]).to(
+                        self._after_AD.dtype
+                    ),
+                    self._after_AD,
+                ]
+            )
             for given_K, words_KD in zip(given, self._words, strict=True)
         ]
 
@@ -123,14 +140,16 @@ class Prompts:
             self._cache.crop(-self._after)
         else:
             inputs_BTD = torch.cat([self._question_BTD, inputs_BTD], dim=1)
-        logits_BTV: Tensor = self._base.model(
-            inputs_embeds=inputs_BTD,
-            attention_mask=self._mask_BL,
-            position_ids=self._positions_BL[:, -inputs_BTD.shape[1] :],
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
+        end = inputs_BTD.shape[1] - len(self._after_AD)
+        with injecting(self._base.model, self._injector, [given_K.exp() for given_K in given], end):
+            logits_BTV: Tensor = self._base.model(
+                inputs_embeds=inputs_BTD,
+                attention_mask=self._mask_BL,
+                position_ids=self._positions_BL[:, -inputs_BTD.shape[1] :],
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits
         return logits_BTV[:, -1]
 
     def going_on(self, first_B: Tensor) -> dict[str, Tensor | DynamicCache]:
