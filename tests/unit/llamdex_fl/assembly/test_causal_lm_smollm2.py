@@ -1,4 +1,4 @@
-"""The packaged SmolLM2 itself among transformers' tools; the injector is untrained, for only the plumbing counts here."""
+"""The packaged SmolLM2 itself among transformers' tools; its injector is untrained: only the plumbing counts here."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
