@@ -197,6 +197,7 @@ def whole_run() -> Callable[..., "Tensor"]:
         injector: "Injector",
         question: str,
         sentences: Sequence[str],
+        likeliest: str,
         first: Sequence[int],
         chance_K: "Tensor",
         said: Sequence[int] = (),
@@ -207,7 +208,7 @@ def whole_run() -> Callable[..., "Tensor"]:
         ids = [*frame.before_T.tolist(), *base.answer_ids("Possible answers:\n")]
         for sentence in sentences:
             ids += [*base.answer_ids(sentence), *base.answer_ids("\n")]
-        ids += base.answer_ids(f"\n{question.strip()}\n")
+        ids += base.answer_ids(f"\n{question.strip()}\n\n{likeliest}\n")
         after_T = torch.cat([frame.after_T, torch.tensor(list(said), dtype=torch.long)])
         tokens_KD = injector(chance_K, embed(torch.tensor(list(first))))
         inputs_LD = torch.cat([embed(torch.tensor(ids)), tokens_KD, embed(after_T)])

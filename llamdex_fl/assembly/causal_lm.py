@@ -20,6 +20,8 @@ from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
     GenerationMixin,
+    LogitsProcessor,
+    LogitsProcessorList,
     PretrainedConfig,
     PreTrainedModel,
     StoppingCriteria,
@@ -34,6 +36,7 @@ from llamdex_fl.errors import InputError
 
 if TYPE_CHECKING:
     from llamdex_fl.assembly.assembled import AssembledLlamdex
+    from llamdex_fl.assembly.prompts import Prompts
     from llamdex_fl.assembly.speaking import Injection
 
 __all__ = ["LlamdexConfig", "LlamdexForCausalLM"]
@@ -225,6 +228,9 @@ class LlamdexForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc
         begun = prompts.beginning(left_BT[list(routed)], max(config.num_beams or 1, config.num_return_sequences or 1))
         if others.get("streamer") is not None:
             others["streamer"] = _AsAsked(others["streamer"], ids_BT)
+        if self.assembly.speaker.settle:
+            processors = [_Settled(prompts, begun["input_ids"].shape[1]), *(others.pop("logits_processor", None) or ())]
+            others["logits_processor"] = LogitsProcessorList(processors)
         output = self.base.generate(**begun, generation_config=config, **others)
         before = begun["input_ids"].shape[1]
         parts.append(Part(into=routed, output=output, of=range(len(routed)), prompts=len(routed), length=before))
@@ -285,6 +291,24 @@ class _NotWanted(StoppingCriteria):  # type: ignore[misc]
     def __call__(self, input_ids: Tensor, scores: Any, **_kwargs: Any) -> Tensor:  # noqa: ANN401, ARG002 - theirs
         copies = input_ids.shape[0] // len(self._ended_B)
         return self._ended_B.repeat_interleave(copies).to(input_ids.device)
+
+
+class _Settled(LogitsProcessor):  # type: ignore[misc]
+    """Settles the outcomes' shares at the answers' first token, as the speaker does."""
+
+    def __init__(self, prompts: "Prompts", length: int) -> None:
+        self._prompts = prompts
+        self._length = length
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if input_ids.shape[1] != self._length:
+            return scores
+        settled_BV = scores.clone()
+        copies = len(scores) // len(self._prompts.wanted)
+        for copy_ in range(copies):
+            settled_BV[copy_::copies] = self._prompts.settled(scores[copy_::copies])
+        # What the caller forbids stays forbidden.
+        return torch.where(scores.isneginf(), scores, settled_BV)
 
 
 class _AsAsked(BaseStreamer):  # type: ignore[misc]

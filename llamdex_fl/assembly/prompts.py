@@ -1,7 +1,7 @@
 """Prompts side by side, run through the LLM once: what stands before the questions comes from kept keys and values.
 
-    padding | opening, sentences || padding | question | padding | injected tokens, header
-               kept                                            can be run again
+    padding | opening, sentences || padding | question, likeliest | padding | injected tokens, header
+                kept                                                  can be run again
 
 So what follows the questions starts at one place in all rows and can be run again from there, with other tokens.
 
@@ -69,6 +69,11 @@ class Offered:
         """One outcome, for certain."""
         return cls(question, offers, (outcome,), level, (outcome,), torch.zeros(1))
 
+    @property
+    def likeliest(self) -> int:
+        """The outcome that the experts find likeliest."""
+        return self.marked[int(self.wanted_K.argmax())]
+
     def sentence(self, outcome: int) -> str:
         """How an outcome stands in the prompt."""
         return self.offers.sentences[outcome][self.level]
@@ -108,7 +113,7 @@ class Prompts:
         self._first = [torch.tensor(row.offers.first, device=device) for row in rows]
         self._words = [embed(own_N[places]) for own_N, places in zip(self._first, self.marked, strict=True)]
         self._cache, kept_mask_BT = joined([[frame.opening, blocks.of(row)] for row in rows])
-        questions = [frame.question_ids(row.question) for row in rows]
+        questions = [frame.question_ids(row.question, row.sentence(row.likeliest)) for row in rows]
         self._question_BTD, question_mask_BT = left_padded([embed(own_T) for own_T in questions], 0.0)
         # Their content does not matter here, only how many tokens stand after each question.
         after_BSD, after_mask_BS = left_padded(self._suffixes(self.wanted), 0.0)
@@ -187,6 +192,30 @@ class Prompts:
             "attention_mask": self._mask_BL,
             "past_key_values": self._cache,
         }
+
+    def settled(self, logits_BV: Tensor) -> Tensor:
+        """The logits with what the marked outcomes' first tokens have together shared among them as is wanted.
+
+        Every other token keeps its probability, and so do they together: nothing is masked.
+        """
+        settled_BV = logits_BV.clone()
+        for row, (first_N, places, wanted_K) in enumerate(zip(self._first, self.marked, self.wanted, strict=True)):
+            own_K = first_N[places]
+            together = torch.logsumexp(logits_BV[row, own_K].float(), dim=-1)
+            settled_BV[row, own_K] = (together + wanted_K).to(logits_BV.dtype)
+        return settled_BV
+
+    def said_among_marked(self, logits_BV: Tensor) -> list[Tensor]:
+        """The log-probability (K,) of each marked outcome's first token among theirs, by row."""
+        return [
+            torch.log_softmax(own_N[places], -1)
+            for own_N, places in zip(self.said(logits_BV), self.marked, strict=True)
+        ]
+
+    def gaps(self, logits_BV: Tensor) -> list[float]:
+        """The largest distance of these probabilities from the wanted ones, by row."""
+        said = self.said_among_marked(logits_BV)
+        return [float((aim_K.exp() - own_K.exp()).abs().max()) for aim_K, own_K in zip(self.wanted, said, strict=True)]
 
     def said(self, logits_BV: Tensor) -> list[Tensor]:
         """The log-probability (N,) of each outcome's first token, by row, among the full vocabulary."""

@@ -44,19 +44,20 @@ _FORMAT = 1
 _MODEL_TYPE = "llamdex"
 _CONFIG = "config.json"
 _READER, _INJECTOR, _EXPERTS, _BASE = "reader", "injector", "experts", "base"
+#: What is set on a speaker, with its type.
+_SPEAKER: Mapping[str, type[float]] = {"corrections": int, "tolerance": float, "settle": bool}
 _MECHANISMS: Mapping[str, Any] = {"sampled_gaussian": SampledGaussian, "laplace_counts": LaplaceCounts}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """What an assembly is put together from; a seat's expert names its schema."""
+    """What an assembly is put together from; a seat's expert names its schema, ``speaker`` holds what is set on it."""
 
     base: BaseLLM
     reader: Reader
     injector: Injector
     seats: Sequence[Seat]
-    corrections: int
-    tolerance: float
+    speaker: Mapping[str, float]
 
 
 def save_assembly(assembly: "TransformersSide", folder: Path, *, include_base: bool) -> None:
@@ -89,14 +90,12 @@ def load_parts(folder: Path, *, base: BaseLLM | str | None, dtype: torch.dtype |
             raise _wrong(folder, "the schemas that config.json names", "others")
         injector = Injector.load(folder / _INJECTOR, base_digest=loaded.digest).to(loaded.model.device)
         seats = [_seat(folder, entry, reader.schemas) for entry in document["seats"]]
-        corrections, tolerance = int(document["speaker"]["corrections"]), float(document["speaker"]["tolerance"])
+        speaker = {name: kind(document["speaker"][name]) for name, kind in _SPEAKER.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, ArtefactError):
             raise
         raise _wrong(folder, "the fields of a saved assembly in config.json", type(error).__name__) from error
-    return Parts(
-        base=loaded, reader=reader, injector=injector, seats=seats, corrections=corrections, tolerance=tolerance
-    )
+    return Parts(base=loaded, reader=reader, injector=injector, seats=seats, speaker=speaker)
 
 
 def _write(assembly: "TransformersSide", folder: Path, *, include_base: bool) -> None:
@@ -132,7 +131,7 @@ def _write(assembly: "TransformersSide", folder: Path, *, include_base: bool) ->
         base_llm=entry,
         schemas={name: schema.digest() for name, schema in assembly.reader.schemas.items()},
         seats=seats,
-        speaker={"corrections": assembly.speaker.corrections, "tolerance": assembly.speaker.tolerance},
+        speaker={name: getattr(assembly.speaker, name) for name in _SPEAKER},
         files=_digests(folder),
     )
     config.save_pretrained(folder)

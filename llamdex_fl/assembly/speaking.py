@@ -2,9 +2,11 @@
 
 Some questions lean the LLM towards an outcome whatever is injected. The injector learns to be heard above it, and the
 first pass through a prompt shows what lean is left, in the LLM's log-odds at the first token of its answer. Where it is
-too much, what is injected is corrected by it: a pass through the few tokens after the question, whose keys and values
-are kept. Otherwise that first pass is the answer's first step, and nothing is run that the LLM alone would not run. The
-LLM's full vocabulary stays open, nothing is masked or restricted.
+much, what is injected is corrected by it: a pass through the few tokens after the question, whose keys and values are
+kept. What is left then is settled at the output, at that one token: what the outcomes have together in the LLM's
+distribution is shared among them as the experts say. So mostly the first pass is the answer's first step, and nothing
+is run that the LLM alone would not run. The LLM's full vocabulary stays open, nothing is masked or restricted. How far
+it was off by itself is reported (``Spoken.lean``); a speaker that does not settle corrects what is injected alone.
 
 So it may also say what is no outcome, or one with the words of another. Then it is asked once more, and offered only
 the outcome that it found likeliest; the odds stay those of the first time.
@@ -58,6 +60,8 @@ class Spoken:
             not; None if it states none.
         whole: whether the text is that sentence whole (with the sentence on missing facts, if one was asked for).
         corrections: how often what is injected was corrected.
+        lean: the largest distance between the LLM's probabilities among the marked outcomes and the experts', before it
+            was settled.
     """
 
     text: str
@@ -68,6 +72,7 @@ class Spoken:
     stated: int | None
     whole: bool
     corrections: int
+    lean: float
 
 
 class Speaker:
@@ -75,15 +80,25 @@ class Speaker:
 
     Attributes:
         corrections: most corrections of what is injected; each costs a pass through the tokens after the question.
-        tolerance: the largest distance between the LLM's probabilities and the experts' that is left as it is.
+        tolerance: the largest distance between the LLM's probabilities and the experts' that is not corrected.
+        settle: whether the rest is settled at the output.
     """
 
-    def __init__(self, base: BaseLLM, injector: Injector, *, corrections: int = 2, tolerance: float = 0.03) -> None:
+    def __init__(
+        self,
+        base: BaseLLM,
+        injector: Injector,
+        *,
+        corrections: int = 1,
+        tolerance: float = 0.2,
+        settle: bool = True,
+    ) -> None:
         """Join an LLM and its injector."""
         self.base = base
         self.injector = injector
         self.corrections = corrections
         self.tolerance = tolerance
+        self.settle = settle
         self._frame = Frame(base)
         self._blocks = Blocks(self._frame)
         self._offers: dict[Target, Offers] = {}
@@ -101,7 +116,9 @@ class Speaker:
             return []
         rows = [Offered.of(one.question, self.offers(one.schema), one.probability_N) for one in injections]
         prompts = self._prompts(rows)
-        given, first_BV, corrected = self._settled(prompts)
+        given, own_BV, corrected = self._corrected(prompts)
+        leans = prompts.gaps(own_BV)
+        first_BV = prompts.settled(own_BV) if self.settle else own_BV
         said = [said_N.exp() for said_N in prompts.said(first_BV)]
         words = self._generated(prompts, first_BV, max_new_tokens, min_new_tokens)
         stated = [own.stated(row) for own, row in zip(words, rows, strict=True)]
@@ -124,12 +141,15 @@ class Speaker:
                 stated=stated[place],
                 whole=words[place].ended and words[place].text in map(rows[place].sentence, rows[place].outcomes),
                 corrections=corrected[place],
+                lean=leans[place],
             )
             for place in range(len(injections))
         ]
 
     def begin(self, injections: Sequence[Injection]) -> Prompts:
-        """Prompts with what is injected settled: ``beginning`` of them lets transformers generate the answers.
+        """Prompts with what is injected corrected: ``beginning`` of them lets transformers generate the answers.
+
+        Where the speaker settles, ``settled`` is to be applied to the logits of their first token.
 
         Raises:
             SchemaError: a schema's outcomes cannot be told apart by the first token of their sentences.
@@ -137,7 +157,7 @@ class Speaker:
         prompts = self._prompts(
             [Offered.of(one.question, self.offers(one.schema), one.probability_N) for one in injections]
         )
-        self._settled(prompts)
+        self._corrected(prompts)
         return prompts
 
     def offers(self, schema: Schema) -> Offers:
@@ -198,19 +218,15 @@ class Speaker:
             words.append(_Words(self.base.tokenizer.decode(own, skip_special_tokens=True).strip(), ended))
         return words
 
-    def _settled(self, prompts: Prompts) -> tuple[list[Tensor], Tensor, list[int]]:
+    def _corrected(self, prompts: Prompts) -> tuple[list[Tensor], Tensor, list[int]]:
         """What to inject, as log-probabilities by row; the logits (B, V) that follow; how often each was corrected."""
         given = prompts.wanted
         corrected = [0] * len(given)
         before: list[tuple[Tensor, Tensor]] = []
         logits_BV = prompts.first_token(given)
         for _ in range(self.corrections):
-            said = [
-                torch.log_softmax(own_N[places], -1)
-                for own_N, places in zip(prompts.said(logits_BV), prompts.marked, strict=True)
-            ]
-            gaps = [(aim_K.exp() - own_K.exp()).abs().max() for aim_K, own_K in zip(prompts.wanted, said, strict=True)]
-            off = [bool(gap > self.tolerance) for gap in gaps]
+            said = prompts.said_among_marked(logits_BV)
+            off = [gap > self.tolerance for gap in prompts.gaps(logits_BV)]
             if not any(off):
                 break
             now = list(zip(given, said, strict=True))

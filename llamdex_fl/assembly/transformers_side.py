@@ -142,15 +142,17 @@ class TransformersSide(ABC):
 
         parts = load_parts(Path(folder), base=base, dtype=dtype)
         assembly = AssembledLlamdex(parts.base, parts.reader, parts.injector)
-        assembly.speaker.corrections, assembly.speaker.tolerance = parts.corrections, parts.tolerance
+        for name, value in parts.speaker.items():
+            setattr(assembly.speaker, name, value)
         for seat in parts.seats:
             assembly.seat(seat.expert.schema.name, seat)
         return assembly
 
     def renew_speaker(self) -> None:
         """Forget what is kept of prompts, after the LLM went to another device or type."""
+        old = self.speaker
         self.speaker = Speaker(
-            self.base, self.injector, corrections=self.speaker.corrections, tolerance=self.speaker.tolerance
+            self.base, self.injector, corrections=old.corrections, tolerance=old.tolerance, settle=old.settle
         )
 
 

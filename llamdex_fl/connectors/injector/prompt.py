@@ -1,10 +1,11 @@
 """The prompt in which injected tokens stand, and the keys and values in it that are the same for every question.
 
-    opening | the outcomes, a sentence a line | question | injected tokens | header of the assistant's turn
+    opening | the outcomes, a sentence a line | question, the likeliest outcome | injected tokens | header
 
-The sentences stand before the question, so nothing in them depends on it: their keys and values are computed once for
+The outcomes stand before the question, so nothing in them depends on it: their keys and values are computed once for
 each level of confidence. All of them are said at the level of the likeliest outcome, for that is what the LLM will say;
-words that differed from sentence to sentence would have to be told apart in the middle of copying one.
+words that differed from sentence to sentence would have to be told apart in the middle of copying one. The likeliest
+outcome stands after the question once more: a small LLM copies what is near.
 
 Shape suffixes: P tokens of the opening, A of the header, T of a block of sentences, H heads, W width of a head.
 """
@@ -80,9 +81,9 @@ class Frame:
         """
         return self.offers(worded_sentences(target))
 
-    def question_ids(self, question: str) -> Tensor:
-        """The question's tokens, between blank line and injected tokens."""
-        ids = self.base.answer_ids(f"\n{question.strip()}\n")
+    def question_ids(self, question: str, sentence: str) -> Tensor:
+        """The tokens between the outcomes and the injected ones: the question, and the likeliest outcome's sentence."""
+        ids = self.base.answer_ids(f"\n{question.strip()}\n\n{sentence}\n")
         return torch.tensor(ids, device=self.base.model.device)
 
     @cached_property

@@ -2,7 +2,7 @@
 
 A schema's sentence says "probably"; what stands before the LLM says what fits, from the one table here. The words
 follow the scale of ICD 203, a standard for analysts' probabilities, joined where one word must do for both sides:
-from 95 % "almost certainly", from 80 % "very probably", from 55 % "probably", below it "perhaps".
+from 95 % "almost certainly", from 80 % "very likely", from 55 % "probably", below it "perhaps".
 """
 
 import re
@@ -12,7 +12,7 @@ from llamdex_fl.schema import Target
 __all__ = ["CONFIDENCE_WORDS", "confidence_level", "worded_sentences"]
 
 #: From which probability on which words fit, the surest first.
-CONFIDENCE_WORDS = ((0.95, "almost certainly"), (0.80, "very probably"), (0.55, "probably"), (0.0, "perhaps"))
+CONFIDENCE_WORDS = ((0.95, "almost certainly"), (0.80, "very likely"), (0.55, "probably"), (0.0, "perhaps"))
 _PROBABLY = re.compile(r"\bprobably\b")
 #: Digits begin alike ("1" and "10"); what begins alike cannot be told apart by its first token.
 _NUMBERS = (

@@ -8,7 +8,7 @@ have no token, all as it is when the assembly speaks.
 
 The loss asks for two things. At the first token of the answer the LLM's full-vocabulary distribution must equal the
 expert's probabilities on the answers' words (cross-entropy against a soft target), which makes the probability that
-is read from the LLM calibrated. After it, the sentence that states the drawn outcome must follow.
+is read from the LLM calibrated. After it, the sentence that states the likeliest outcome must follow.
 """
 
 import random
@@ -43,18 +43,18 @@ class InjectorRecipe:
     Attributes:
         questions: how many questions' keys and values are computed and kept.
         own: share of them that stand with their own schema's outcomes.
-        steps: optimiser steps. One in three asks for the outcome alone, the others for the sentence too.
+        steps: optimiser steps. One in three asks for the sentence too, the others for the outcome alone.
         outcome_batch, sentence_batch: examples a step.
         rate: peak learning rate.
         layer: before which decoder layer of the LLM the injected vectors go in; 0: as input embeddings.
         seed: of the questions, the outputs drawn and the initial weights.
     """
 
-    questions: int = 64
+    questions: int = 48
     own: float = 0.25
-    steps: int = 130
+    steps: int = 150
     outcome_batch: int = 12
-    sentence_batch: int = 8
+    sentence_batch: int = 6
     rate: float = 5e-3
     layer: int = 0
     seed: int = 0
@@ -105,7 +105,7 @@ def train_injector(
             optimiser, max_lr=recipe.rate, total_steps=recipe.steps, pct_start=0.1
         )
         for step in range(recipe.steps):
-            sentence = step % 3 > 0
+            sentence = step % 3 == 0
             batch = rng.choices(practices, k=recipe.sentence_batch if sentence else recipe.outcome_batch)
             loss = suffix_loss(frame, injector, batch, rng, sentence=sentence)
             optimiser.zero_grad(set_to_none=True)
@@ -146,11 +146,14 @@ def practice(frame: Frame, offers: Offers, question: str, rng: random.Random) ->
     chance_N = draw_outputs(1, len(offers.ids), rng)[0]
     own = marked(chance_N.tolist())
     chance_K = chance_N[own] / chance_N[own].sum()
-    level = confidence_level(float(chance_K.max()))
-    question_T = frame.question_ids(question)
+    top = int(chance_K.argmax())
+    level = confidence_level(float(chance_K[top]))
+    question_T = frame.question_ids(question, offers.sentences[own[top]][level])
     ids = (*frame.block_ids(offers, range(len(offers.ids)), level), *question_T.tolist())
     fitting = [
-        other_K for other_K in draw_outputs(_DRAWS, len(own), rng) if confidence_level(float(other_K.max())) == level
+        other_K
+        for other_K in draw_outputs(_DRAWS, len(own), rng)
+        if int(other_K.argmax()) == top and confidence_level(float(other_K[top])) == level
     ]
     end = frame.base.tokenizer.eos_token_id
     return Practice(
@@ -180,15 +183,12 @@ def suffix_loss(
         frame: of the LLM.
         injector: what is trained.
         batch: prompts.
-        rng: draws the probabilities and the outcome that is said.
-        sentence: whether the drawn outcome's whole sentence must follow, or its first token alone.
+        rng: draws the probabilities.
+        sentence: whether the likeliest outcome's whole sentence must follow, or its first token alone.
     """
     device = frame.base.model.device
     chances = [rng.choice(own.chances).to(device) for own in batch]
-    drawn = [
-        own.sentences[rng.choices(range(len(chance_N)), chance_N.tolist())[0]]
-        for own, chance_N in zip(batch, chances, strict=True)
-    ]
+    drawn = [own.sentences[int(chance_N.argmax())] for own, chance_N in zip(batch, chances, strict=True)]
     longest = max(map(len, drawn)) if sentence else 1
     said_BS = torch.full((len(batch), longest), _IGNORED, device=device)
     for row, said in enumerate(drawn):

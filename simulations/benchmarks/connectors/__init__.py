@@ -1,21 +1,15 @@
 """What the connectors cost beside the LLM alone, and how true its odds are to the experts': one module a section.
 
 Reader and experts are untrained, of the size that they have, for only their time counts here; the injector is the
-trained one, for what it has learnt decides how many passes an answer takes. A section is a function of the parts and
-the number of rounds, and gives keys of the report; ``SECTIONS`` names them all.
+trained one, for what it has learnt decides how many passes an answer takes. A section is a module with a function
+``measure`` of the parts and the number of rounds, which gives keys of the report; ``SECTIONS`` names them all.
 """
 
 import os
 import platform
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
-
-from silo_client.dp_optimizer import one_thread
-from simulations.benchmarks.connectors.calibration import measure_calibration
-from simulations.benchmarks.connectors.injector_step import measure_injector_step
-from simulations.benchmarks.connectors.memory import measure_memory
-from simulations.benchmarks.connectors.parts import Parts, load_parts
-from simulations.benchmarks.connectors.speed import measure_speed
 
 __all__ = ["SECTIONS", "TARGETS", "measure_connectors"]
 
@@ -27,12 +21,8 @@ TARGETS = {
     "injector_step.speedup": 10.0,
     "calibration.ece": 0.02,
 }
-SECTIONS: dict[str, Callable[[Parts, int], dict[str, Any]]] = {
-    "speed": measure_speed,
-    "memory": measure_memory,
-    "injector step": measure_injector_step,
-    "calibration": measure_calibration,
-}
+#: Modules of this package, in the order in which they are run.
+SECTIONS = ("speed", "memory", "injector_step", "calibration")
 
 
 def measure_connectors(*, rounds: int = 5, on_section: Callable[[str, int, int], None] | None = None) -> Any:  # noqa: ANN401 - a JSON document
@@ -51,13 +41,17 @@ def measure_connectors(*, rounds: int = 5, on_section: Callable[[str, int, int],
         if on_section is not None:
             on_section(section, done, len(SECTIONS) + 1)
 
+    # Imported here: a section may run this package in a process of its own, that is to be small.
+    from silo_client.dp_optimizer import one_thread  # noqa: PLC0415
+    from simulations.benchmarks.connectors.parts import load_parts  # noqa: PLC0415
+
     report: dict[str, Any] = {}
     with one_thread():
         told("injector", 0)
         parts = load_parts()
-        for done, (name, section) in enumerate(SECTIONS.items(), 1):
-            told(name, done)
-            report |= section(parts, rounds)
+        for done, name in enumerate(SECTIONS, 1):
+            told(name.replace("_", " "), done)
+            report |= import_module(f"{__name__}.{name}").measure(parts, rounds)
     told("done", len(SECTIONS) + 1)
     return report | {
         "targets": TARGETS,

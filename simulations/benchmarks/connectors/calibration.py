@@ -2,6 +2,9 @@
 
 Probabilities are made up over the whole simplex, sure and unsure ones alike; questions are in the training wordings.
 Of the schemas, the injector has practised on questions of two, and on the outcomes of none of the others.
+
+What the LLM's odds lack is settled at its output, so ``ece`` and ``gap`` tell what an asker gets. How good the injector
+is by itself is told by ``lean`` and ``ece_injector``, the same before anything was corrected or settled.
 """
 
 import random
@@ -10,12 +13,12 @@ from typing import Any
 
 import torch
 
-from llamdex_fl.assembly.speaking import Injection, Spoken
+from llamdex_fl.assembly.speaking import Injection, Speaker, Spoken
 from llamdex_fl.connectors.injector.training import draw_outputs
 from llamdex_fl.schema import load_library_schema
 from simulations.benchmarks.connectors.parts import SCHEMAS, TEXTS, Parts, questions
 
-__all__ = ["measure_calibration"]
+__all__ = ["measure"]
 
 _QUESTIONS = 24
 _BATCH = 8
@@ -23,7 +26,7 @@ _MOST_SEEDS = 3
 _BINS = 10
 
 
-def measure_calibration(parts: Parts, rounds: int) -> dict[str, Any]:
+def measure(parts: Parts, rounds: int) -> dict[str, Any]:
     """``calibration`` by schema: means over the seeds, and the largest error of a seed."""
     seeds = range(min(rounds, _MOST_SEEDS))
     report = {}
@@ -38,15 +41,21 @@ def _row(parts: Parts, name: str, seed: int) -> dict[str, float]:
     rng, sample, schema = random.Random(seed), questions(name), load_library_schema(name)  # noqa: S311 - questions
     wanted_BN = draw_outputs(_QUESTIONS, len(schema.target.labels), rng)
     injections = [Injection(sample(rng), schema, wanted_N) for wanted_N in wanted_BN]
+    speaker = parts.assembly.speaker
+    alone = Speaker(parts.base, parts.assembly.injector, corrections=0, settle=False)
     said: list[Spoken] = []
+    unaided: list[Spoken] = []
     for start in range(0, _QUESTIONS, _BATCH):
-        said += parts.assembly.speaker.speak(injections[start : start + _BATCH], 40)
-    got_BN = torch.tensor([own.probabilities for own in said])
+        said += speaker.speak(injections[start : start + _BATCH], 40)
+        unaided += alone.speak(injections[start : start + _BATCH], 1)
+    got_BN, unaided_BN = (torch.tensor([own.probabilities for own in answers]) for answers in (said, unaided))
     return {
+        "ece_injector": _calibration_error(unaided_BN.flatten(), wanted_BN.flatten()),
         "ece": _calibration_error(got_BN.flatten(), wanted_BN.flatten()),
         "gap": float((got_BN - wanted_BN).abs().amax(-1).mean()),
         "sentence_rate": statistics.mean(own.whole for own in said),
         "asked_again_rate": statistics.mean(own.asked_again for own in said),
+        "lean": statistics.mean(own.lean for own in unaided),
         "corrected_rate": statistics.mean(own.corrections > 0 for own in said),
     }
 

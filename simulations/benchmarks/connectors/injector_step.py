@@ -17,10 +17,10 @@ from llamdex_fl.connectors.injector.training import InjectorRecipe, Practice, pr
 from llamdex_fl.schema import load_library_schema
 from simulations.benchmarks.connectors.parts import SCHEMAS, Parts, questions
 
-__all__ = ["measure_injector_step"]
+__all__ = ["measure"]
 
 
-def measure_injector_step(parts: Parts, rounds: int) -> dict[str, Any]:
+def measure(parts: Parts, rounds: int) -> dict[str, Any]:
     """``injector_step``: milliseconds of a step either way, in turns."""
     rng = random.Random(2)  # noqa: S311 - questions, not keys
     frame, batch = Frame(parts.base), InjectorRecipe().outcome_batch
@@ -64,7 +64,8 @@ def _whole_loss(frame: Frame, injector: Injector, prompts: list[tuple[str, Pract
     for (question, own), chance_K in zip(prompts, chances, strict=True):
         line = frame.base.answer_ids("\n")
         said = [token for sentence in own.sentences for token in (*sentence[:-1], *line)]
-        before_T = torch.cat([frame.opening_P, torch.tensor(said), frame.question_ids(question)])
+        likeliest = frame.base.tokenizer.decode(own.sentences[int(chance_K.argmax())][:-1])
+        before_T = torch.cat([frame.opening_P, torch.tensor(said), frame.question_ids(question, likeliest)])
         tokens_KD = injector(chance_K, embed(own.first_N))
         rows.append(torch.cat([embed(before_T), tokens_KD, embed(frame.after_A)]))
     longest = max(map(len, rows))

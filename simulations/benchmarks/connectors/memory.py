@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simulations.benchmarks.connectors.parts import Parts
 
-__all__ = ["measure_memory"]
+__all__ = ["measure"]
 
 _MIB = 1024
 _TOKENS = 16
 _EACH = 2
 
 
-def measure_memory(parts: "Parts", rounds: int) -> dict[str, Any]:
+def measure(parts: "Parts", rounds: int) -> dict[str, Any]:
     """``peak_memory``: of a child process each, that answers the same questions one by one."""
     base, own = ([_child(what, parts.injector_folder) for _ in range(min(rounds, 2))] for what in ("base", "assembled"))
     return {

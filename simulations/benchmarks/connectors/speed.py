@@ -9,12 +9,12 @@ from typing import Any
 from llamdex_fl.assembly.base_alone import answer_alone
 from simulations.benchmarks.connectors.parts import SCHEMAS, Parts, questions
 
-__all__ = ["measure_speed"]
+__all__ = ["measure"]
 
 _TOKENS = 16
 
 
-def measure_speed(parts: Parts, rounds: int) -> dict[str, Any]:
+def measure(parts: Parts, rounds: int) -> dict[str, Any]:
     """``ttft`` and ``per_token``; the first also by schema.
 
     The assembly's time counts everything from the question on: reading, the experts, the prompt and its corrections.

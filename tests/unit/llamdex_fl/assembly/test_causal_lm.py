@@ -135,7 +135,7 @@ def test_generate_says_what_the_assembly_answers(make: Callable[..., AssembledLl
     assembly.speaker.corrections = 0
     for question in FRUIT:
         spoken = assembly.speaker.begin(assembly.injections([question]))
-        first = spoken.first_token(spoken.wanted).argmax()
+        first = spoken.settled(spoken.first_token(spoken.wanted)).argmax()
         words = assembly.base.tokenizer.decode(first)
         assert _answered(assembly, question, max_new_tokens=1) == words.strip()
         answer = assembly.answer(question, max_new_tokens=6)

@@ -88,8 +88,9 @@ def _plain(  # noqa: PLR0913, PLR0917 - what a prompt is made of
     first_V = None
     while len(said) < tokens and base.tokenizer.eos_token_id not in said:
         sentences = [worded[outcome][level] for outcome in outcomes]
-        given = (torch.tensor(injected)[own], said)
-        logits_V = whole_run(base, injector, one.question, sentences, [first[place] for place in own], *given)[-1]
+        likeliest = worded[own[int(torch.tensor(chances)[own].argmax())]][level]
+        given = ([first[place] for place in own], torch.tensor(injected)[own], said)
+        logits_V = whole_run(base, injector, one.question, sentences, likeliest, *given)[-1]
         first_V = logits_V.softmax(-1) if first_V is None else first_V
         said.append(int(logits_V.argmax()))
     assert first_V is not None
@@ -108,7 +109,7 @@ def test_what_is_spoken_is_what_a_plain_run_says(  # noqa: PLR0913, PLR0917 - fi
     corrections: int,
     tolerance: float,
 ) -> None:
-    speaker = Speaker(base, injector, corrections=corrections, tolerance=tolerance)
+    speaker = Speaker(base, injector, corrections=corrections, tolerance=tolerance, settle=False)
     for one, said in zip(injections, speaker.speak(injections, 6), strict=True):
         shares, mass, text = _plain(whole_run, base, injector, one, said.injected, 6)
         assert said.probabilities == pytest.approx(shares, abs=1e-4)
@@ -189,11 +190,11 @@ def test_a_correction_takes_the_llms_own_lean_away(
     for one in injections[:3]:
         wanted = odds(one.probability_N.tolist())
         first = odds(_plain(whole_run, base, injector, one, one.probability_N.tolist(), 1)[0])
-        (once,) = Speaker(base, injector, corrections=1, tolerance=0.0).speak([one], 1)
+        (once,) = Speaker(base, injector, corrections=1, tolerance=0.0, settle=False).speak([one], 1)
         assert odds(once.injected) == pytest.approx(wanted + (wanted - first), abs=1e-3)
         second = odds(once.probabilities)
         slope = min(max((second - first) / (odds(once.injected) - wanted), 0.5), 4.0)
-        (twice,) = Speaker(base, injector, corrections=2, tolerance=0.0).speak([one], 1)
+        (twice,) = Speaker(base, injector, corrections=2, tolerance=0.0, settle=False).speak([one], 1)
         assert odds(twice.injected) == pytest.approx(odds(once.injected) + (wanted - second) / slope, abs=1e-2)
 
 
@@ -217,6 +218,19 @@ def _widths(base: BaseLLM, run: Callable[[], object]) -> list[int]:
     return widths
 
 
+def test_what_is_left_is_settled_at_the_output(
+    base: BaseLLM, injector: Injector, injections: list[Injection], whole_run: WholeRun
+) -> None:
+    """The outcomes share what they have together as the experts say; all else is as the LLM has it."""
+    speaker = Speaker(base, injector, corrections=0)
+    for one, said in zip(injections, speaker.speak(injections, 1), strict=True):
+        wanted = one.probability_N.tolist()
+        shares, mass, _ = _plain(whole_run, base, injector, one, wanted, 1)
+        assert said.probabilities == pytest.approx(wanted, abs=1e-5)
+        assert said.mass == pytest.approx(mass, abs=1e-4)
+        assert said.lean == pytest.approx(max(abs(a - b) for a, b in zip(shares, wanted, strict=True)), abs=1e-4)
+
+
 def test_no_pass_is_run_that_the_llm_alone_would_not_run(
     base: BaseLLM, injector: Injector, injections: list[Injection]
 ) -> None:
@@ -224,7 +238,8 @@ def test_no_pass_is_run_that_the_llm_alone_would_not_run(
     speaker, one = Speaker(base, injector, tolerance=1.0), injections[0]
     speaker.speak([one], 1)
     widths = _widths(base, lambda: speaker.speak([replace(one, question=QUESTIONS[1])], 4, min_new_tokens=4))
-    question = len(base.answer_ids(f"\n{QUESTIONS[1]}\n"))
+    likeliest = worded_sentences(one.schema.target)[0][confidence_level(0.9 - 1e-6)]
+    question = len(base.answer_ids(f"\n{QUESTIONS[1]}\n\n{likeliest}\n"))
     again = 2  # this LLM is too small to copy a sentence, so it is asked for a second time
     assert widths[0] == question + 2 + CALLS + len(base.prompt("").after_T)
     assert widths[1:4] == [1, 1, 1]

@@ -45,7 +45,8 @@ def _whole(base: BaseLLM, injector: Injector, injection: Injection) -> Tensor:
     words, after = offers.first, frame.after_A.tolist()
     level = confidence_level(float(injection.probability_N.max()))
     block = frame.block_ids(offers, range(len(words)), level)
-    asked = frame.question_ids(injection.question).tolist()
+    likeliest = offers.sentences[int(injection.probability_N.argmax())][level]
+    asked = frame.question_ids(injection.question, likeliest).tolist()
     ids = [*frame.opening_P.tolist(), *block, *asked, *words, *after[:1] * CALLS, *after]
     end = len(ids) - len(after)
 
@@ -63,7 +64,7 @@ def _whole(base: BaseLLM, injector: Injector, injection: Injection) -> Tensor:
 def test_what_is_spoken_comes_from_the_overwritten_states(
     base: BaseLLM, injector: Injector, toy_schema: Schema
 ) -> None:
-    speaker = Speaker(base, injector, corrections=0)
+    speaker = Speaker(base, injector, corrections=0, settle=False)
     injections = [
         Injection(question, toy_schema, torch.tensor([1 - chance, chance]))
         for question, chance in (("A red fruit of 51 grams. Is it ripe?", 0.9), ("ripe?", 0.3))
@@ -74,7 +75,9 @@ def test_what_is_spoken_comes_from_the_overwritten_states(
         torch.testing.assert_close(torch.tensor(said.probabilities), shares, rtol=1e-3, atol=1e-4)
         (alone,) = speaker.speak([injection], 2)
         torch.testing.assert_close(torch.tensor(alone.probabilities), shares, rtol=1e-3, atol=1e-4)
-    other = Speaker(base, Injector(base.width, 1.0, base.digest).eval(), corrections=0).speak(injections, 2)
+    other = Speaker(base, Injector(base.width, 1.0, base.digest).eval(), corrections=0, settle=False).speak(
+        injections, 2
+    )
     assert other[0].probabilities != together[0].probabilities
 
 
@@ -84,7 +87,7 @@ def test_it_learns_before_a_deeper_layer_and_is_saved_with_it(
     losses: list[float] = []
     recipe = InjectorRecipe(questions=4, steps=30, outcome_batch=8, sentence_batch=4, rate=1e-2, layer=1)
     injector = train_injector(llama, [toy_wording], recipe=recipe, on_step=lambda _d, _n, loss: losses.append(loss))
-    firsts = [loss for step, loss in enumerate(losses) if step % 3 == 0]
+    firsts = [loss for step, loss in enumerate(losses) if step % 3 == 1]
     assert sum(firsts[-3:]) < sum(firsts[:3])
     assert not llama.model.model.layers[1]._forward_pre_hooks
     injector.save(tmp_path)

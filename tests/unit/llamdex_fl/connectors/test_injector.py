@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +65,10 @@ def _practices(base: BaseLLM, wording: Wording, seed: int) -> list[tuple[str, in
     return made
 
 
+def _said(base: BaseLLM, sentence: Sequence[int]) -> str:
+    return str(base.tokenizer.decode(sentence[:-1]))
+
+
 def _whole_loss(
     whole_run: Callable[..., Tensor],
     base: BaseLLM,
@@ -75,9 +79,9 @@ def _whole_loss(
     """The same loss, one example after the other, each from its first token on, without cache or padding."""
     rng = random.Random(seed)
     chances = [rng.choice(own.chances) for _, _, own in made]
-    drawn = [rng.choices(range(len(chance_K)), chance_K.tolist())[0] for chance_K in chances]
+    likeliest = [int(chance_K.argmax()) for chance_K in chances]
     outcomes, spoken = [], []
-    for (question, kind, own), chance_K, label in zip(made, chances, drawn, strict=True):
+    for (question, kind, own), chance_K, label in zip(made, chances, likeliest, strict=True):
         sentences = [[wordings[level % len(wordings)] for level in range(4)] for wordings in OUTCOMES[kind]]
         # In which words all outcomes are said is told by the tokens of a marked one.
         level = next(
@@ -87,7 +91,9 @@ def _whole_loss(
         )
         standing = [wordings[level] for wordings in sentences]
         sentence = own.sentences[label]
-        logits_SV = whole_run(base, injector, question, standing, own.first_N.tolist(), chance_K, sentence[:-1])
+        logits_SV = whole_run(
+            base, injector, question, standing, _said(base, sentence), own.first_N.tolist(), chance_K, sentence[:-1]
+        )
         said_SV = logits_SV.log_softmax(-1)
         outcomes.append(-(chance_K * said_SV[0, own.first_N]).sum())
         spoken += [-said_SV[place, token] for place, token in enumerate(sentence) if place]
