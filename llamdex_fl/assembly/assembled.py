@@ -41,6 +41,7 @@ class Answer:
         stated: the label whose sentence, in the words that fit the probability, the text begins with; None if none.
         whole: whether the text is that whole sentence.
         missing: descriptions of the facts that the question does not say.
+        lean: how far the LLM's probabilities were from the experts' before it was settled (docs/adr/0003).
     """
 
     text: str
@@ -53,6 +54,7 @@ class Answer:
     stated: str | None = None
     whole: bool = False
     missing: tuple[str, ...] = ()
+    lean: float | None = None
 
 
 class AssembledLlamdex(TransformersSide):
@@ -281,6 +283,7 @@ class AssembledLlamdex(TransformersSide):
                 stated=labels[said.stated] if said.stated is not None else None,
                 whole=said.whole,
                 missing=missing[row],
+                lean=said.lean,
             )
         return [answers[row] for row in range(len(questions))]
 

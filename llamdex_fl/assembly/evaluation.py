@@ -32,7 +32,7 @@ class _Row:
     whether the text is an outcome's whole sentence, ``again`` whether it took a second time of asking. ``chances`` (by
     label) come from the LLM's first token, empty where the question was not routed; ``expert_chances`` from the experts
     on the true features; ``gap`` is the largest distance between what the LLM and what the experts say on the features
-    that were read.
+    that were read, ``lean`` the same before the rest of it was settled at the LLM's output.
     """
 
     schema: str
@@ -47,6 +47,7 @@ class _Row:
     chances: Mapping[str, float]
     expert_chances: Mapping[str, float]
     gap: float | None
+    lean: float | None
 
     @property
     def expert_true(self) -> str:
@@ -136,6 +137,7 @@ def _report(
         "expert_auc_true_features": _auc(assembly, rows, lambda row: row.expert_chances),
         "calibration_error": _calibration_error(rows),
         "injection_gap": _mean([row.gap for row in rows if row.gap is not None]),
+        "injection_lean": _mean([row.lean for row in rows if row.lean is not None]),
         "routing": {
             "accuracy": _mean([*domain_routed, *unserved, *(route is None for route in ordinary)]),
             "correct_rate": _mean([*domain_routed, *unserved]),
@@ -178,6 +180,7 @@ def _row(assembly: AssembledLlamdex, asked: AskedQuestion, answer: Answer) -> _R
         expert_read=max(read, key=read.__getitem__) if read else None,
         chances=chances,
         expert_chances=dict(zip(target.labels, true_N, strict=True)),
+        lean=answer.lean,
         gap=max(abs(chances[label] - read[label]) for label in read) if read else None,
     )
 

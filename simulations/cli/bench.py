@@ -122,9 +122,9 @@ def _show_connectors(result: dict[str, Any]) -> None:
         **step
     )
     console.stdout.print(f"injector's step: {steps} (at least {targets['injector_step.speedup']:g})", highlight=False)
-    odds = Table("schema", "calibration error", "gap", "whole sentences", "corrected")
+    odds = Table("schema", "calibration error", "by the injector alone", "lean", "whole sentences", "asked again")
     for name, row in result["calibration"].items():
-        odds.add_row(name, *(f"{row[key]:.3f}" for key in ("ece", "gap", "sentence_rate", "corrected_rate")))
+        odds.add_row(name, *(f"{row[key]:.3f}" for key in ("ece", "ece_injector", "lean", "sentence_rate", "asked_again_rate")))
     console.stdout.print(odds)
 
 
