@@ -80,7 +80,10 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def make_tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Makes the directory of a causal LLM of 2 layers: "llama", "qwen2" or "gpt_neox", with a ChatML template."""
+    """Makes the directory of a causal LLM of 2 layers, with a ChatML template.
+
+    Of the families "llama", "qwen2", "gpt_neox", "mistral" and "phi".
+    """
     made: dict[str, Path] = {}
 
     def make(family: str) -> Path:
@@ -98,6 +101,8 @@ def _save_tiny_llm(family: str, folder: Path) -> Path:
         AutoModelForCausalLM,
         GPTNeoXConfig,
         LlamaConfig,
+        MistralConfig,
+        PhiConfig,
         PreTrainedTokenizerFast,
         Qwen2Config,
     )
@@ -144,6 +149,8 @@ def _save_tiny_llm(family: str, folder: Path) -> Path:
         "llama": lambda: LlamaConfig(**common, num_key_value_heads=2),
         "qwen2": lambda: Qwen2Config(**common, num_key_value_heads=2, tie_word_embeddings=True),
         "gpt_neox": lambda: GPTNeoXConfig(**common),
+        "mistral": lambda: MistralConfig(**common, num_key_value_heads=2),
+        "phi": lambda: PhiConfig(**common),
     }[family]()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -190,7 +197,6 @@ def whole_run() -> Callable[..., "Tensor"]:
         injector: "Injector",
         question: str,
         sentences: Sequence[str],
-        likeliest: str,
         first: Sequence[int],
         chance_K: "Tensor",
         said: Sequence[int] = (),
@@ -198,10 +204,7 @@ def whole_run() -> Callable[..., "Tensor"]:
         """Logits (1 + S, V) from the answer's first place on; ``first`` are the marked outcomes' first tokens."""
         embed = base.model.get_input_embeddings()
         frame = base.prompt("")
-        ids = [*frame.before_T.tolist(), *base.answer_ids("Possible answers:\n")]
-        for sentence in sentences:
-            ids += [*base.answer_ids(sentence), *base.answer_ids("\n")]
-        ids += base.answer_ids(f"\n{question.strip()}\n\n{likeliest}\n")
+        ids = [*frame.before_T.tolist(), *base.answer_ids("\n".join([question.strip(), "", *sentences, ""]))]
         after_T = torch.cat([frame.after_T, torch.tensor(list(said), dtype=torch.long)])
         tokens_KD = injector(chance_K, embed(torch.tensor(list(first))))
         inputs_LD = torch.cat([embed(torch.tensor(ids)), tokens_KD, embed(after_T)])

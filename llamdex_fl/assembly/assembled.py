@@ -10,28 +10,20 @@ import torch
 from torch import Tensor
 
 from llamdex_fl.assembly.base_alone import answer_alone
+from llamdex_fl.assembly.seats import Seat
 from llamdex_fl.assembly.speaking import Injection, Speaker, Spoken
+from llamdex_fl.assembly.transformers_side import TransformersSide
 from llamdex_fl.base_llm.base import BaseLLM
 from llamdex_fl.connectors.injector import Injector
 from llamdex_fl.connectors.reader import MOST_TOKENS, Reader, Reading
 from llamdex_fl.errors import InputError
-from llamdex_fl.experts import Expert, combine
-from llamdex_fl.privacy import Guarantee
+from llamdex_fl.experts import combine
 from llamdex_fl.schema import MOST_TEXT_CHARACTERS, Schema, Value
 
 __all__ = ["Answer", "AssembledLlamdex", "Seat"]
 
 #: Tokens kept free for the outcomes' sentences and what is injected.
 _ROOM = 384
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """An expert's place in the assembly."""
-
-    silo: str
-    expert: Expert
-    guarantee: Guarantee
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +41,7 @@ class Answer:
         stated: the label whose sentence, in the words that fit the probability, the text begins with; None if none.
         whole: whether the text is that whole sentence.
         missing: descriptions of the facts that the question does not say.
-        lean: how far the LLM's probabilities were from the experts' before it was settled (docs/adr/0003).
+        lean: how far the LLM's probabilities were from the experts' before a correction (docs/adr/0003).
     """
 
     text: str
@@ -65,7 +57,7 @@ class Answer:
     lean: float | None = None
 
 
-class AssembledLlamdex:
+class AssembledLlamdex(TransformersSide):
     """One base LLM with the experts of many silos behind shared connectors."""
 
     def __init__(self, base: BaseLLM, reader: Reader, injector: Injector) -> None:
@@ -115,6 +107,9 @@ class AssembledLlamdex:
         else:
             self._seats.pop(schema, None)
 
+    def attend(self) -> None:
+        """Called before questions are answered: an assembly that follows a registry brings its seats up to date."""
+
     def consult(self, schema: str, records: Sequence[Mapping[str, Value]], *, asker: str | None = None) -> Tensor:
         """(n, classes): what the experts of a schema together say of records.
 
@@ -135,6 +130,25 @@ class AssembledLlamdex:
             reading if reading.schema is None or reading.schema in self._seats else replace(reading, schema=None)
             for reading in readings
         ]
+
+    def injections(
+        self, questions: Sequence[str], *, askers: Sequence[str | None] | None = None
+    ) -> list[Injection | None]:
+        """What the experts say to each question, for the LLM to speak; None where no schema answers it.
+
+        Raises:
+            InputError: a question that a schema answers is longer than what the reader reads.
+        """
+        self.attend()
+        asking = list(askers) if askers is not None else [None] * len(questions)
+        injections: list[Injection | None] = []
+        for question, asker, reading in zip(questions, asking, self._read_whole(questions), strict=True):
+            if reading.schema is None:
+                injections.append(None)
+                continue
+            chance_N = self.consult(reading.schema, [reading.features], asker=asker)[0]
+            injections.append(Injection(question, self.schema(reading.schema), chance_N))
+        return injections
 
     def answer(
         self, question: str, *, asker: str | None = None, max_new_tokens: int = 48, explain: bool = False
@@ -168,6 +182,7 @@ class AssembledLlamdex:
         Raises:
             InputError: a question is empty, or longer than the LLM takes.
         """
+        self.attend()
         for question in questions:
             self.check(question, max_new_tokens)
         asking = list(askers) if askers is not None else [None] * len(questions)
@@ -225,13 +240,17 @@ class AssembledLlamdex:
             next_step="leave out what does not belong to the question",
         )
 
-    def _answer_batch(
-        self, questions: Sequence[str], askers: Sequence[str | None], max_new_tokens: int, *, explain: bool
-    ) -> list[Answer]:
+    def _read_whole(self, questions: Sequence[str]) -> list[Reading]:
         readings = self.read(questions)
         for question, reading in zip(questions, readings, strict=True):
             if reading.schema is not None and reading.cut:
                 raise self._too_long_to_read(question, reading.schema)
+        return readings
+
+    def _answer_batch(
+        self, questions: Sequence[str], askers: Sequence[str | None], max_new_tokens: int, *, explain: bool
+    ) -> list[Answer]:
+        readings = self._read_whole(questions)
         answers: dict[int, Answer] = {}
         for row, reading in enumerate(readings):
             if reading.schema is None:

@@ -32,7 +32,7 @@ class _Row:
     whether the text is an outcome's whole sentence, ``again`` whether it took a second time of asking. ``chances`` (by
     label) come from the LLM's first token, empty where the question was not routed; ``expert_chances`` from the experts
     on the true features; ``gap`` is the largest distance between what the LLM and what the experts say on the features
-    that were read, ``lean`` the same before the rest of it was settled at the LLM's output.
+    that were read, ``lean`` the same before what is injected was corrected.
     """
 
     schema: str

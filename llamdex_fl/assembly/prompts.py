@@ -16,7 +16,16 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from llamdex_fl.connectors.injector import Frame, Injector, Offers, confidence_level, joined, marked
+from llamdex_fl.connectors.injector import (
+    Frame,
+    Injector,
+    Offers,
+    confidence_level,
+    injected_tokens,
+    injecting,
+    joined,
+    marked,
+)
 
 __all__ = ["Offered", "Prompts", "left_padded"]
 
@@ -68,6 +77,7 @@ class Prompts:
         self._injector = injector
         embed = self._base.model.get_input_embeddings()
         self._after_AD = embed(frame.after_A)
+        self._last = int(frame.after_A[-1])
         device = self._after_AD.device
         self.wanted = [row.wanted_K.to(device) for row in rows]
         self.marked = [list(row.marked) for row in rows]
@@ -85,7 +95,14 @@ class Prompts:
     def _suffixes(self, given: Sequence[Tensor]) -> list[Tensor]:
         """The injected tokens and the header after each question, for log-probabilities that are injected."""
         return [
-            torch.cat([self._injector(given_K.exp(), words_KD).to(self._after_AD.dtype), self._after_AD])
+            torch.cat(
+                [
+                    injected_tokens(self._injector, given_K.exp(), words_KD, self._after_AD[0]).to(
+                        self._after_AD.dtype
+                    ),
+                    self._after_AD,
+                ]
+            )
             for given_K, words_KD in zip(given, self._words, strict=True)
         ]
 
@@ -99,14 +116,16 @@ class Prompts:
             self._cache.crop(-self._after)
         else:
             inputs_BTD = torch.cat([self._question_BTD, inputs_BTD], dim=1)
-        logits_BTV: Tensor = self._base.model(
-            inputs_embeds=inputs_BTD,
-            attention_mask=self._mask_BL,
-            position_ids=self._positions_BL[:, -inputs_BTD.shape[1] :],
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
+        end = inputs_BTD.shape[1] - len(self._after_AD)
+        with injecting(self._base.model, self._injector, [given_K.exp() for given_K in given], end):
+            logits_BTV: Tensor = self._base.model(
+                inputs_embeds=inputs_BTD,
+                attention_mask=self._mask_BL,
+                position_ids=self._positions_BL[:, -inputs_BTD.shape[1] :],
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits
         return logits_BTV[:, -1]
 
     def going_on(self, first_B: Tensor) -> dict[str, Tensor | DynamicCache]:
@@ -118,6 +137,30 @@ class Prompts:
         return {
             "input_ids": torch.cat([ids_BL.to(first_B.device), first_B[:, None]], dim=1),
             "attention_mask": torch.cat([self._mask_BL, one_B1], dim=1),
+            "past_key_values": self._cache,
+        }
+
+    def beginning(self, asked_BT: Tensor, copies: int = 1) -> dict[str, Tensor | DynamicCache]:
+        """Arguments of ``generate`` to write the first token too, after ``first_token`` was run once.
+
+        Args:
+            asked_BT: prompts as they were asked, padded on the left, whose tokens stand for those that were run: for
+                processors that look at what was said before.
+            copies: how often ``generate`` repeats each prompt.
+        """
+        rows, length = self._mask_BL.shape
+        filler = self._base.tokenizer.pad_token_id
+        ids_BL = asked_BT.new_full((rows, length), self._base.tokenizer.eos_token_id if filler is None else filler)
+        shown = min(length, asked_BT.shape[1])
+        ids_BL[:, -shown:] = asked_BT[:, -shown:]
+        ids_BL[:, -1] = self._last
+        # The last token of the header is run again: its logits are what ``generate`` draws the first token from.
+        self._cache.crop(-1)
+        if copies > 1:
+            self._cache.batch_repeat_interleave(copies)
+        return {
+            "input_ids": ids_BL,
+            "attention_mask": self._mask_BL,
             "past_key_values": self._cache,
         }
 

@@ -140,6 +140,18 @@ class Speaker:
             for place in range(len(injections))
         ]
 
+    def begin(self, injections: Sequence[Injection]) -> Prompts:
+        """Prompts with what is injected corrected: ``beginning`` of them lets transformers generate the answers.
+
+        Raises:
+            SchemaError: a schema's outcomes cannot be told apart by the first token of their sentences.
+        """
+        prompts = self._prompts(
+            [Offered.of(one.question, self.offers(one.schema), one.probability_N) for one in injections]
+        )
+        self._corrected(prompts, prompts.first_token(prompts.wanted))
+        return prompts
+
     def offers(self, schema: Schema) -> Offers:
         """The outcomes' sentences of a schema, as they stand in prompts.
 

@@ -23,6 +23,11 @@ class LinearExpert(Expert):
     bias_C: NDArray[np.float64]
     class_counts_C: NDArray[np.float64]
 
+    def as_tensors(self) -> dict[str, NDArray[np.float32]]:
+        """The released tensors, as ``from_tensors`` took them."""
+        own = {"weight": self.weight_CD, "bias": self.bias_C, "class_counts": self.class_counts_C}
+        return {name: array.astype(np.float32) for name, array in own.items()}
+
     def log_odds(self, records: Sequence[Mapping[str, Value]]) -> NDArray[np.float64]:
         """Centred log-probabilities, [n, C].
 

@@ -124,8 +124,14 @@ def _show_connectors(result: dict[str, Any]) -> None:
     console.stdout.print(f"injector's step: {steps} (at least {targets['injector_step.speedup']:g})", highlight=False)
     odds = Table("schema", "calibration error", "by the injector alone", "lean", "whole sentences", "asked again")
     for name, row in result["calibration"].items():
-        odds.add_row(name, *(f"{row[key]:.3f}" for key in ("ece", "ece_injector", "lean", "sentence_rate", "asked_again_rate")))
+        odds.add_row(
+            name, *(f"{row[key]:.3f}" for key in ("ece", "ece_injector", "lean", "sentence_rate", "asked_again_rate"))
+        )
     console.stdout.print(odds)
+    ability = Table("without a route", "base LLM alone", "assembled")
+    for name in ("perplexity", "arithmetic_accuracy", "completion_accuracy"):
+        ability.add_row(name, *(f"{result['general_ability'][name][which]:.3f}" for which in ("base", "assembled")))
+    console.stdout.print(ability)
 
 
 def _write(out: Path | None, result: Any) -> None:  # noqa: ANN401 - a JSON document

@@ -34,16 +34,18 @@ class Injector(nn.Module):
 
     scale: Tensor
 
-    def __init__(self, width: int, scale: float, base_digest: str) -> None:
+    def __init__(self, width: int, scale: float, base_digest: str, *, layer: int = 0) -> None:
         """Make an untrained injector.
 
         Args:
             width: D, width of the LLM's input embeddings.
-            scale: root mean square of the LLM's embeddings; marks start at this size.
+            scale: root mean square of the LLM's embeddings, or of its states before ``layer``: the marks' first size.
             base_digest: digest of the LLM that it is for.
+            layer: before which decoder layer its vectors go in; 0: as input embeddings.
         """
         super().__init__()
         self.base_digest = base_digest
+        self.layer = layer
         self.register_buffer("scale", torch.tensor(scale))
         self.mark = nn.Sequential(
             nn.Linear(_STEPS + 2, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, width), nn.LayerNorm(width)
@@ -55,7 +57,8 @@ class Injector(nn.Module):
 
         Args:
             probability_N: probabilities of the outcomes that stand in the prompt; they sum to 1.
-            words_ND: the LLM's input embedding of the token with which each outcome's sentence begins.
+            words_ND: the LLM's input embedding of the token with which each outcome's sentence begins; for a deeper
+                layer, its state there.
         """
         marks_ND: Tensor = self.mark(_chance_features(probability_N)) * self.scale
         return torch.cat([words_ND + marks_ND, self.call * self.scale])
@@ -64,7 +67,12 @@ class Injector(nn.Module):
         """Write the injector into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.state_dict(), folder / "injector.safetensors")
-        document = {"format": _FORMAT, "base_digest": self.base_digest, "width": self.mark[2].out_features}
+        document = {
+            "format": _FORMAT,
+            "base_digest": self.base_digest,
+            "width": self.mark[2].out_features,
+            "layer": self.layer,
+        }
         (folder / "injector.json").write_text(json.dumps(document), encoding="utf-8")
 
     @classmethod
@@ -78,6 +86,7 @@ class Injector(nn.Module):
             document = json.loads((folder / "injector.json").read_text(encoding="utf-8"))
             tensors = load_file(folder / "injector.safetensors")
             version, made_for, width = document["format"], str(document["base_digest"]), int(document["width"])
+            layer = int(document.get("layer", 0))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ArtefactError(
                 f"{folder} does not hold an injector.",
@@ -92,7 +101,7 @@ class Injector(nn.Module):
                 got=f"format {version}, base LLM {made_for[:12]}",
                 next_step="train the connectors again: llamdex-provider connect",
             )
-        injector = cls(width, 1.0, base_digest)
+        injector = cls(width, 1.0, base_digest, layer=layer)
         try:
             injector.load_state_dict(tensors)
         except RuntimeError as error:

@@ -2,9 +2,9 @@
 
     opening | question, the outcomes that are marked, a sentence a line | injected tokens | header
 
-The outcomes stand in an order that says nothing of them, and all in the words that fit the likeliest one's probability:
-which outcome the experts hold likely is told by the injected tokens alone. Words that differed from sentence to sentence
-would have to be told apart in the middle of copying one.
+The outcomes stand in an order that says nothing of them, and all in the words that fit the likeliest one's
+probability: which outcome the experts hold likely is told by the injected tokens alone. Words that differed from
+sentence to sentence would have to be told apart in the middle of copying one.
 
 Shape suffixes: P tokens of the opening, A of the header, T of what follows the opening, H heads, W width of a head.
 """

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from llamdex_fl.base_llm.base import BaseLLM
+from llamdex_fl.base_llm.layers import state_size
 from llamdex_fl.connectors.injector.network import Injector
+from llamdex_fl.connectors.injector.placing import injected_tokens, injecting
 from llamdex_fl.connectors.injector.practice import made_up_outcomes
 from llamdex_fl.connectors.injector.prompt import Frame, Layers, Offers, joined, marked
 from llamdex_fl.connectors.injector.sentences import confidence_level, worded_sentences
@@ -44,6 +46,7 @@ class InjectorRecipe:
         steps: optimiser steps. One in three asks for the sentence too, the others for the outcome alone.
         outcome_batch, sentence_batch: examples a step.
         rate: peak learning rate.
+        layer: before which decoder layer of the LLM the injected vectors go in; 0: as input embeddings.
         seed: of the questions, the outputs drawn and the initial weights.
     """
 
@@ -53,6 +56,7 @@ class InjectorRecipe:
     outcome_batch: int = 12
     sentence_batch: int = 6
     rate: float = 5e-3
+    layer: int = 0
     seed: int = 0
 
 
@@ -92,10 +96,10 @@ def train_injector(
     rng = random.Random(recipe.seed)  # noqa: S311 - questions, not keys
     frame = Frame(base)
     practices = _practices(frame, wordings, recipe, rng)
-    scale = float(base.model.get_input_embeddings().weight.float().pow(2).mean().sqrt())
+    scale = _scale(frame, recipe.layer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        injector = Injector(base.width, scale, base.digest).to(base.model.device)
+        injector = Injector(base.width, scale, base.digest, layer=recipe.layer).to(base.model.device)
         optimiser = torch.optim.AdamW(injector.parameters(), lr=recipe.rate, weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, max_lr=recipe.rate, total_steps=recipe.steps, pct_start=0.1
@@ -207,21 +211,35 @@ def _suffix_logits(
 ) -> Tensor:
     """(B, S, V): the LLM's logits where it is to say ``said_BS``, of which all but the last is fed to it."""
     embed = frame.base.model.get_input_embeddings()
-    tokens = [injector(chance_N, embed(own.first_N)) for own, chance_N in zip(batch, chances, strict=True)]
+    after_AD = embed(frame.after_A)
+    tokens = [
+        injected_tokens(injector, chance_N, embed(own.first_N), after_AD[0])
+        for own, chance_N in zip(batch, chances, strict=True)
+    ]
     most = max(map(len, tokens))
     padding = [most - len(own) for own in tokens]
     padded = [torch.nn.functional.pad(own, (0, 0, gap, 0)) for own, gap in zip(tokens, padding, strict=True)]
-    after_BAD = embed(frame.after_A).expand(len(batch), -1, -1)
-    inputs_BLD = torch.cat([torch.stack(padded), after_BAD, embed(said_BS[:, :-1].clamp(min=0))], dim=1)
+    after_BAD = after_AD.expand(len(batch), -1, -1)
+    inputs_BLD = torch.cat(
+        [torch.stack(padded).to(after_BAD.dtype), after_BAD, embed(said_BS[:, :-1].clamp(min=0))], dim=1
+    )
     cache, mask_BT = joined([[own.layers] for own in batch])
     places_L = torch.arange(inputs_BLD.shape[1], device=mask_BT.device)
     gaps_B1 = torch.tensor([[gap] for gap in padding], device=mask_BT.device)
     mask_BL = torch.cat([mask_BT, (places_L >= gaps_B1).long()], dim=1)
-    logits_BSV: Tensor = frame.base.model(
-        inputs_embeds=inputs_BLD,
-        past_key_values=cache,
-        attention_mask=mask_BL,
-        position_ids=(mask_BL.cumsum(-1) - 1)[:, mask_BT.shape[1] :],
-        logits_to_keep=said_BS.shape[1],
-    ).logits.float()
+    with injecting(frame.base.model, injector, chances, most):
+        logits_BSV: Tensor = frame.base.model(
+            inputs_embeds=inputs_BLD,
+            past_key_values=cache,
+            attention_mask=mask_BL,
+            position_ids=(mask_BL.cumsum(-1) - 1)[:, mask_BT.shape[1] :],
+            logits_to_keep=said_BS.shape[1],
+        ).logits.float()
     return logits_BSV
+
+
+def _scale(frame: Frame, layer: int) -> float:
+    """How large the LLM's own vectors are where the injected ones go in."""
+    if layer > 0:
+        return state_size(frame.base.model, layer, frame.opening_P)
+    return float(frame.base.model.get_input_embeddings().weight.float().pow(2).mean().sqrt())

@@ -22,7 +22,7 @@ TARGETS = {
     "calibration.ece": 0.02,
 }
 #: Modules of this package, in the order in which they are run.
-SECTIONS = ("speed", "memory", "injector_step", "calibration")
+SECTIONS = ("speed", "memory", "injector_step", "calibration", "general_ability")
 
 
 def measure_connectors(*, rounds: int = 5, on_section: Callable[[str, int, int], None] | None = None) -> Any:  # noqa: ANN401 - a JSON document
@@ -34,7 +34,8 @@ def measure_connectors(*, rounds: int = 5, on_section: Callable[[str, int, int],
         on_section: told (section, sections done, in all).
 
     Returns:
-        A JSON document with ``ttft``, ``per_token``, ``peak_memory``, ``injector_step`` and ``calibration``.
+        A JSON document with ``ttft``, ``per_token``, ``peak_memory``, ``injector_step``, ``calibration`` and
+        ``general_ability``.
     """
 
     def told(section: str, done: int) -> None:

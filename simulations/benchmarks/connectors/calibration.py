@@ -3,8 +3,8 @@
 Probabilities are made up over the whole simplex, sure and unsure ones alike; questions are in the training wordings.
 Of the schemas, the injector has practised on questions of two, and on the outcomes of none of the others.
 
-What the LLM's odds lack is settled at its output, so ``ece`` and ``gap`` tell what an asker gets. How good the injector
-is by itself is told by ``lean`` and ``ece_injector``, the same before anything was corrected or settled.
+``ece`` and ``gap`` tell what an asker gets. How good the injector is by itself is told by ``lean`` and
+``ece_injector``, the same before anything was corrected.
 """
 
 import random
@@ -42,7 +42,7 @@ def _row(parts: Parts, name: str, seed: int) -> dict[str, float]:
     wanted_BN = draw_outputs(_QUESTIONS, len(schema.target.labels), rng)
     injections = [Injection(sample(rng), schema, wanted_N) for wanted_N in wanted_BN]
     speaker = parts.assembly.speaker
-    alone = Speaker(parts.base, parts.assembly.injector, corrections=0, settle=False)
+    alone = Speaker(parts.base, parts.assembly.injector, corrections=0)
     said: list[Spoken] = []
     unaided: list[Spoken] = []
     for start in range(0, _QUESTIONS, _BATCH):

@@ -62,10 +62,8 @@ def _whole_loss(frame: Frame, injector: Injector, prompts: list[tuple[str, Pract
     chances = [rng.choice(own.chances) for _, own in prompts]
     rows = []
     for (question, own), chance_K in zip(prompts, chances, strict=True):
-        line = frame.base.answer_ids("\n")
-        said = [token for sentence in own.sentences for token in (*sentence[:-1], *line)]
-        likeliest = frame.base.tokenizer.decode(own.sentences[int(chance_K.argmax())][:-1])
-        before_T = torch.cat([frame.opening_P, torch.tensor(said), frame.question_ids(question, likeliest)])
+        said = [frame.base.tokenizer.decode(sentence[:-1]) for sentence in own.sentences]
+        before_T = torch.cat([frame.opening_P, frame.question_ids(question, said)])
         tokens_KD = injector(chance_K, embed(own.first_N))
         rows.append(torch.cat([embed(before_T), tokens_KD, embed(frame.after_A)]))
     longest = max(map(len, rows))

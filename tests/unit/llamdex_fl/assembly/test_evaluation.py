@@ -156,6 +156,7 @@ def _row(label: str, said: str | None, chances: Mapping[str, float], facts: Mapp
         chances=chances,
         expert_chances={"1": 0.5, "0": 0.5},
         gap=None,
+        lean=None,
     )
 
 

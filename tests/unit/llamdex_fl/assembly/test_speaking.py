@@ -81,16 +81,14 @@ def _plain(  # noqa: PLR0913, PLR0917 - what a prompt is made of
     worded = worded_sentences(one.schema.target)
     first = [base.answer_ids(wordings[0])[0] for wordings in worded]
     chances = one.probability_N.tolist()
-    outcomes = range(len(chances)) if alone is None else [alone]
     level = confidence_level(max(chances) if alone is None else chances[alone])
     own = marked(chances) if alone is None else [alone]
     said: list[int] = []
     first_V = None
     while len(said) < tokens and base.tokenizer.eos_token_id not in said:
-        sentences = [worded[outcome][level] for outcome in outcomes]
-        likeliest = worded[own[int(torch.tensor(chances)[own].argmax())]][level]
+        sentences = [worded[outcome][level] for outcome in own]
         given = ([first[place] for place in own], torch.tensor(injected)[own], said)
-        logits_V = whole_run(base, injector, one.question, sentences, likeliest, *given)[-1]
+        logits_V = whole_run(base, injector, one.question, sentences, *given)[-1]
         first_V = logits_V.softmax(-1) if first_V is None else first_V
         said.append(int(logits_V.argmax()))
     assert first_V is not None
@@ -109,7 +107,7 @@ def test_what_is_spoken_is_what_a_plain_run_says(  # noqa: PLR0913, PLR0917 - fi
     corrections: int,
     tolerance: float,
 ) -> None:
-    speaker = Speaker(base, injector, corrections=corrections, tolerance=tolerance, settle=False)
+    speaker = Speaker(base, injector, corrections=corrections, tolerance=tolerance)
     for one, said in zip(injections, speaker.speak(injections, 6), strict=True):
         shares, mass, text = _plain(whole_run, base, injector, one, said.injected, 6)
         assert said.probabilities == pytest.approx(shares, abs=1e-4)
@@ -167,7 +165,7 @@ def test_an_answer_that_goes_astray_is_asked_for_again(
 )
 def test_words_that_state_an_outcome(base: BaseLLM, text: str, ended: bool, stated: bool) -> None:  # noqa: FBT001
     offers = Frame(base).offers([["Yes, it is."], ["No, it is not."]])
-    row = Offered("?", offers, (0, 1), 0, (0, 1), torch.zeros(2))
+    row = Offered("?", offers, 0, (0, 1), torch.zeros(2))
     assert _Words(text, ended).stated(row) == (0 if stated else None)
 
 
@@ -190,11 +188,11 @@ def test_a_correction_takes_the_llms_own_lean_away(
     for one in injections[:3]:
         wanted = odds(one.probability_N.tolist())
         first = odds(_plain(whole_run, base, injector, one, one.probability_N.tolist(), 1)[0])
-        (once,) = Speaker(base, injector, corrections=1, tolerance=0.0, settle=False).speak([one], 1)
+        (once,) = Speaker(base, injector, corrections=1, tolerance=0.0).speak([one], 1)
         assert odds(once.injected) == pytest.approx(wanted + (wanted - first), abs=1e-3)
         second = odds(once.probabilities)
         slope = min(max((second - first) / (odds(once.injected) - wanted), 0.5), 4.0)
-        (twice,) = Speaker(base, injector, corrections=2, tolerance=0.0, settle=False).speak([one], 1)
+        (twice,) = Speaker(base, injector, corrections=2, tolerance=0.0).speak([one], 1)
         assert odds(twice.injected) == pytest.approx(odds(once.injected) + (wanted - second) / slope, abs=1e-2)
 
 
@@ -218,28 +216,27 @@ def _widths(base: BaseLLM, run: Callable[[], object]) -> list[int]:
     return widths
 
 
-def test_what_is_left_is_settled_at_the_output(
+def test_the_lean_is_told_as_it_was_before_a_correction(
     base: BaseLLM, injector: Injector, injections: list[Injection], whole_run: WholeRun
 ) -> None:
-    """The outcomes share what they have together as the experts say; all else is as the LLM has it."""
-    speaker = Speaker(base, injector, corrections=0)
-    for one, said in zip(injections, speaker.speak(injections, 1), strict=True):
-        wanted = one.probability_N.tolist()
-        shares, mass, _ = _plain(whole_run, base, injector, one, wanted, 1)
-        assert said.probabilities == pytest.approx(wanted, abs=1e-5)
-        assert said.mass == pytest.approx(mass, abs=1e-4)
-        assert said.lean == pytest.approx(max(abs(a - b) for a, b in zip(shares, wanted, strict=True)), abs=1e-4)
+    for corrections in (0, 2):
+        speaker = Speaker(base, injector, corrections=corrections, tolerance=0.0)
+        for one, said in zip(injections, speaker.speak(injections, 1), strict=True):
+            wanted = one.probability_N.tolist()
+            shares, _, _ = _plain(whole_run, base, injector, one, wanted, 1)
+            assert said.lean == pytest.approx(max(abs(a - b) for a, b in zip(shares, wanted, strict=True)), abs=1e-4)
 
 
 def test_no_pass_is_run_that_the_llm_alone_would_not_run(
     base: BaseLLM, injector: Injector, injections: list[Injection]
 ) -> None:
-    """What stands before the question is computed once; then only the question, the tokens and the header are."""
+    """What opens the prompt is computed once; then only the question, the outcomes, the tokens and the header are."""
     speaker, one = Speaker(base, injector, tolerance=1.0), injections[0]
     speaker.speak([one], 1)
     widths = _widths(base, lambda: speaker.speak([replace(one, question=QUESTIONS[1])], 4, min_new_tokens=4))
-    likeliest = worded_sentences(one.schema.target)[0][confidence_level(0.9 - 1e-6)]
-    question = len(base.answer_ids(f"\n{QUESTIONS[1]}\n\n{likeliest}\n"))
+    level = confidence_level(0.9 - 1e-6)
+    sentences = [wordings[level] for wordings in worded_sentences(one.schema.target)]
+    question = len(base.answer_ids("\n".join([QUESTIONS[1], "", *sentences, ""])))
     again = 2  # this LLM is too small to copy a sentence, so it is asked for a second time
     assert widths[0] == question + 2 + CALLS + len(base.prompt("").after_T)
     assert widths[1:4] == [1, 1, 1]
@@ -261,18 +258,6 @@ def test_an_unlikely_outcome_has_no_token(base: BaseLLM, injector: Injector, inj
     assert said.injected[0] == 0.0
     assert len(said.probabilities) == 3
     assert sum(said.injected) == pytest.approx(1.0)
-
-
-def test_what_is_kept_of_sentences_is_bounded(
-    base: BaseLLM, injector: Injector, injections: list[Injection], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("llamdex_fl.assembly.prompts._KEPT_TOKENS", 30)
-    speaker = Speaker(base, injector)
-    unbounded = Speaker(base, injector)
-    for one in injections * 2:
-        (said,) = speaker.speak([one], 2)
-        assert sum(map(len, speaker._blocks._kept)) <= 30 or len(speaker._blocks._kept) == 1
-        assert said.probabilities == pytest.approx(unbounded.speak([one], 2)[0].probabilities, abs=1e-5)
 
 
 def test_outcomes_that_begin_alike_are_refused(base: BaseLLM, injector: Injector, toy_schema: Schema) -> None:

@@ -81,19 +81,10 @@ def _whole_loss(
     chances = [rng.choice(own.chances) for _, _, own in made]
     likeliest = [int(chance_K.argmax()) for chance_K in chances]
     outcomes, spoken = [], []
-    for (question, kind, own), chance_K, label in zip(made, chances, likeliest, strict=True):
-        sentences = [[wordings[level % len(wordings)] for level in range(4)] for wordings in OUTCOMES[kind]]
-        # In which words all outcomes are said is told by the tokens of a marked one.
-        level = next(
-            level
-            for level in range(4)
-            if any(tuple(base.answer_ids(wordings[level])) == own.sentences[0][:-1] for wordings in sentences)
-        )
-        standing = [wordings[level] for wordings in sentences]
+    for (question, _, own), chance_K, label in zip(made, chances, likeliest, strict=True):
+        standing = [_said(base, said) for said in own.sentences]
         sentence = own.sentences[label]
-        logits_SV = whole_run(
-            base, injector, question, standing, _said(base, sentence), own.first_N.tolist(), chance_K, sentence[:-1]
-        )
+        logits_SV = whole_run(base, injector, question, standing, own.first_N.tolist(), chance_K, sentence[:-1])
         said_SV = logits_SV.log_softmax(-1)
         outcomes.append(-(chance_K * said_SV[0, own.first_N]).sum())
         spoken += [-said_SV[place, token] for place, token in enumerate(sentence) if place]
