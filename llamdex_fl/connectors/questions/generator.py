@@ -35,10 +35,13 @@ class QuestionGenerator:
         self._order = {feature.name: index for index, feature in enumerate(wording.schema.features)}
         self._by_feature: dict[tuple[str, str], list[Phrase]] = {}
         self._joints: list[Phrase] = []
+        self._stating: list[Phrase] = []
         for phrase in wording.phrases:
             covers = phrase.covers()
             if len(covers) + len(phrase.absent) > 1:
                 self._joints.append(phrase)
+                if phrase.states:
+                    self._stating.append(phrase)
             elif covers:
                 self._by_feature.setdefault((next(iter(covers)), phrase.form), []).append(phrase)
             else:
@@ -46,7 +49,10 @@ class QuestionGenerator:
 
     def sample(self, rng: random.Random) -> Question:
         """A question about a made-up record."""
-        return self.ask(sample_record(self._wording.schema, rng), rng)
+        record = sample_record(self._wording.schema, rng)
+        if self._stating and rng.random() < 0.25:  # noqa: PLR2004 - what goes together is said together
+            record.update(rng.choice(self._stating).states)
+        return self.ask(record, rng)
 
     def ask(self, record: Mapping[str, Value], rng: random.Random) -> Question:
         """A question about this record.

@@ -43,6 +43,7 @@ class TextReader(Reader):
         """A reader around a pretrained encoder, before it has learnt to read; arguments as of ``Reader``."""
         plain = Reader.untrained(encoder_path, [], layers=layers)
         reader = cls(TextReaderNetwork(plain.network.encoder), plain.tokenizer, [])
+        reader.describer = plain.describer
         for schema in schemas:
             reader.add_schema(schema)
         return reader
@@ -81,11 +82,10 @@ class TextReader(Reader):
         routes_BS = torch.sigmoid(self.network.routes(encoded, names))
         chosen = [names.index(schema)] * len(texts) if schema else routes_BS.argmax(-1).tolist()
         readings = []
-        choices = {
-            name: self.network.read(encoded, name, self.allowed(batch, self.schemas[name])).softmax(-1)
-            for name in {names[index] for index in chosen}
-            if not self.schemas[name].is_text
-        }
+        decided: dict[int, tuple[dict[str, Value], dict[str, float]]] = {}
+        for name in {names[index] for index in chosen if not self.schemas[names[index]].is_text}:
+            rows = [row for row, index in enumerate(chosen) if names[index] == name]
+            decided |= self._parsed(name, batch.rows(rows), encoded.rows(rows), rows)
         for row, index in enumerate(chosen):
             own, probability = self.schemas[names[index]], float(routes_BS[row, index])
             cut = batch.cut[row]
@@ -95,9 +95,7 @@ class TextReader(Reader):
                 confidence = {own.features[0].name: sure}
                 cut = len(value) > MOST_TEXT_CHARACTERS
             else:
-                features, confidence = self._decide(
-                    own, batch.numbers[row], batch.numbers_BCT.shape[1], choices[own.name][row]
-                )
+                features, confidence = decided[row]
             routed = schema is not None or probability > 0.5  # noqa: PLR2004 - more likely than not
             readings.append(Reading(own.name if routed else None, probability, features, confidence, cut))
         return readings
@@ -105,12 +103,7 @@ class TextReader(Reader):
     def _text(self, schema: Schema, batch: Batch, encoded: EncodedQuestions, row: int) -> tuple[str, float]:
         """The text in a question, and how likely it is; the whole question where no span is likely."""
         question = batch.texts[row]
-        one = EncodedQuestions(
-            encoded.tokens_BTD[row : row + 1],
-            encoded.token_mask_BT[row : row + 1],
-            encoded.numbers_BCT[row : row + 1],
-            encoded.number_mask_BC[row : row + 1],
-        )
+        one = encoded.rows([row])
         offsets_T2 = batch.offsets_BT2[row]
         start_1T, end_1T = self.network.point(one, schema.name, words(offsets_T2[None]))
         chances: dict[str, float] = {}

@@ -52,7 +52,7 @@ def trained(training: tuple[Reader, list[float]]) -> Reader:
 def test_the_values_of_a_feature_start_well_apart(tiny_encoder: Path) -> None:
     """As descriptions they are all but the same; 0 is a right angle, 1 the same direction."""
     schema = load_library_schema("heart")
-    vocabulary = Reader.untrained(tiny_encoder, [schema], layers=2).network._vocabulary("heart")
+    vocabulary = Reader.untrained(tiny_encoder, [schema], layers=2).network.vocabulary("heart")
     for feature, value_VD in zip(schema.features, vocabulary.value_text_FVD, strict=True):
         said = len(said_values(feature))
         unit_VD = torch.nn.functional.normalize(value_VD[:said], dim=-1)
