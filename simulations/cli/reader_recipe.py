@@ -29,8 +29,7 @@ def reader_recipe(  # noqa: PLR0913 - one option each
     from llamdex_fl.connectors.reader import ReaderRecipe  # noqa: PLC0415 - loads torch, and --help must not
     from simulations.reader_recipe import score_recipe  # noqa: PLC0415
 
-    default = ReaderRecipe()
-    recipe = ReaderRecipe(steps=steps or default.steps, batch=batch or default.batch, seed=seed)
+    recipe = ReaderRecipe(steps=steps, batch=batch or ReaderRecipe().batch, seed=seed)
     with console.progress() as shown:
         task = shown.add_task("reader", total=recipe.steps)
         scores, seconds = score_recipe(

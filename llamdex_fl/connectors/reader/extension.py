@@ -62,7 +62,7 @@ class ExtensionRecipe:
     enough: float = 0.97
     checked: int = 24
     fit: ReaderRecipe = ReaderRecipe(  # noqa: RUF009 - frozen
-        steps=300, steps_a_schema=0, practice=0.35, frozen_layers=2, encoder_rate=1.5e-4, decoder_rate=1e-3
+        steps=300, practice=0.35, frozen_layers=2, encoder_rate=1.5e-4, decoder_rate=1e-3
     )
     seed: int = 0
 

@@ -18,6 +18,7 @@ from llamdex_fl.connectors.reader.reader import Batch, Reader
 __all__ = ["ReaderRecipe", "train_reader"]
 
 _LOTS_AT_ONCE = 12
+_FIRST_STEPS, _STEPS_A_SCHEMA = 600, 200
 #: A question, and the schema that answers it.
 Asked = tuple[str | None, Question]
 
@@ -29,8 +30,7 @@ class ReaderRecipe:
     The defaults were chosen by questions in the development wordings, among ten recipes (docs/adr/0002).
 
     Attributes:
-        steps: optimiser steps, whatever is learnt.
-        steps_a_schema: more of them for each schema.
+        steps: optimiser steps; without it as many as ``steps_for`` says.
         batch: questions a step.
         ordinary: share of the questions that no schema answers.
         practice: share of the questions about made-up domains, which teach it to go by descriptions.
@@ -41,8 +41,7 @@ class ReaderRecipe:
         seed: of the questions and the initial weights.
     """
 
-    steps: int = 600
-    steps_a_schema: int = 200
+    steps: int | None = None
     batch: int = 6
     ordinary: float = 0.15
     practice: float = 0.12
@@ -54,8 +53,8 @@ class ReaderRecipe:
     seed: int = 0
 
     def steps_for(self, schemas: int) -> int:
-        """Optimiser steps for so many schemas."""
-        return self.steps + schemas * self.steps_a_schema
+        """Optimiser steps for so many schemas; each makes the others easier, so the second costs less than the first."""
+        return _FIRST_STEPS + schemas * _STEPS_A_SCHEMA if self.steps is None else self.steps
 
 
 def train_reader(

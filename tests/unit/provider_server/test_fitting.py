@@ -39,7 +39,7 @@ from provider_server.setup import add_schema, enrol, init_provider, revoke
 from silo_client.config import load_silo_config
 from silo_client.enrolment import join, load_identity, make_keys, request_by_invitation
 
-READER = ReaderRecipe(steps=2, batch=2, layers=1, frozen_layers=0)
+READER = ReaderRecipe(steps=2, practice=0.0, batch=2, layers=1, frozen_layers=0)
 INJECTOR = InjectorRecipe(questions=2, steps=2, outcome_batch=2, sentence_batch=2)
 TITANIC, SENTIMENT = load_library_schema("titanic"), load_library_schema("sentiment")
 
@@ -88,7 +88,7 @@ def test_connectors_are_trained_once_for_the_same_of_everything(config: Provider
     assert fit(fresh=True) is True
     assert steps == [("reader", 1, 2), ("reader", 2, 2), ("injector", 1, 2), ("injector", 2, 2)]
     assert (config.connectors / "reader.safetensors").read_bytes() == first, "the same seed trains the same reader"
-    assert fit(reader_recipe=ReaderRecipe(steps=2, batch=2, layers=1, frozen_layers=0, seed=1)) is True
+    assert fit(reader_recipe=ReaderRecipe(steps=2, practice=0.0, batch=2, layers=1, frozen_layers=0, seed=1)) is True
     assert (config.connectors / "reader.safetensors").read_bytes() != first
     assert fit() is False
     assert (config.connectors / "reader.safetensors").read_bytes() == first

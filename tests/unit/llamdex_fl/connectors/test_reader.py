@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from llamdex_fl.connectors.questions import Question, QuestionGenerator, Wording
 from llamdex_fl.connectors.reader import Reader, ReaderRecipe, train_reader
 from llamdex_fl.connectors.reader.network import said_values
-from llamdex_fl.connectors.reader.training import _loss, _right
+from llamdex_fl.connectors.reader.training import _right, loss_of
 from llamdex_fl.errors import ArtefactError
 from llamdex_fl.schema import Feature, Schema, load_library_schema
 
-RECIPE = ReaderRecipe(steps=24, batch=8, layers=2, frozen_layers=1, encoder_rate=1e-3, decoder_rate=5e-3)
+RECIPE = ReaderRecipe(steps=24, practice=0.0, batch=8, layers=2, frozen_layers=1, encoder_rate=1e-3, decoder_rate=5e-3)
 ORDINARY = ["what is the capital of france?", "tell me a joke", "how many fruits are there?"]
 TEXTS = [
     "A red fruit of 51 grams. Ripe?",
@@ -131,7 +131,7 @@ def test_the_loss_is_what_pointing_and_routing_cost(untrained: Reader, toy_schem
     text = "red 51 and 51 no green"
     said = Question(text, {"colour": "red", "weight": None}, {"colour": [(0, 3)]})
     with torch.no_grad():
-        loss = float(_loss(untrained, [("fruit", said), (None, Question("tell me a joke", {}, {}))]))
+        loss = float(loss_of(untrained, [("fruit", said), (None, Question("tell me a joke", {}, {}))]))
         costs = []
         for question in (said.text, "tell me a joke"):
             batch = untrained.batch([question])
@@ -196,7 +196,7 @@ def _newer(folder: Path) -> None:
 
 def _other_schema(folder: Path) -> None:
     heart = load_library_schema("heart").as_dict()
-    (folder / "reader.json").write_text(json.dumps({"format": 1, "schemas": [heart]}), encoding="utf-8")
+    (folder / "reader.json").write_text(json.dumps({"format": 2, "schemas": [heart]}), encoding="utf-8")
 
 
 _DAMAGES = {
@@ -204,7 +204,7 @@ _DAMAGES = {
     "no description": _delete("reader.json"),
     "a description that is no JSON": _write("reader.json", b"{"),
     "a description that is no object": _write("reader.json", b"[]"),
-    "a description without schemas": _write("reader.json", b'{"format": 1}'),
+    "a description without schemas": _write("reader.json", b'{"format": 2}'),
     "another version": _newer,
     "tensors of other schemas": _other_schema,
     "no tensors": _delete("reader.safetensors"),
@@ -306,5 +306,5 @@ def test_questions_of_the_generator_can_all_be_answered_rightly(untrained: Reade
     rng = random.Random(0)
     with torch.no_grad():
         for _ in range(20):
-            loss = _loss(untrained, [("fruit", generator.sample(rng)) for _ in range(4)])
+            loss = loss_of(untrained, [("fruit", generator.sample(rng)) for _ in range(4)])
             assert torch.isfinite(loss)
