@@ -15,7 +15,8 @@ from llamdex_fl.base_llm.base import load_base_llm
 from llamdex_fl.experts import recommended_architecture
 from llamdex_fl.schema import load_library_schema
 from provider_server.config import load_provider_config
-from provider_server.fitting import fit_connectors, fit_injector, open_assembly
+from provider_server.fitting import fit_connectors, fit_injector
+from provider_server.live_assembly import open_assembly
 from silo_client.dp_optimizer import one_thread
 from simulations.datasets import LabelledRecord, load_heart, load_table, split
 from simulations.demo.background import ReaderInBackground

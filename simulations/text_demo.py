@@ -16,7 +16,8 @@ from llamdex_fl.base_llm.base import load_base_llm
 from llamdex_fl.experts import MINILM_LORA
 from llamdex_fl.schema import load_library_schema
 from provider_server.config import load_provider_config
-from provider_server.fitting import fit_connectors, fit_injector, open_assembly
+from provider_server.fitting import fit_connectors, fit_injector
+from provider_server.live_assembly import open_assembly
 from simulations.datasets import Split, sentiment_silos, split
 from simulations.demo.background import ReaderInBackground
 from simulations.demo.consortium import Domain, claimed, found, write_json

@@ -7,11 +7,13 @@ import random
 import re
 from collections.abc import Iterable, Mapping
 
-from llamdex_fl.connectors.numbers import find_numbers, write_number
+from llamdex_fl.connectors.numbers import write_number
 from llamdex_fl.connectors.questions.grammar import article, capital, joined, listing
 from llamdex_fl.connectors.questions.person import Person
 from llamdex_fl.connectors.questions.question import CLOSE, OPEN, Question, legible, unmarked
 from llamdex_fl.connectors.questions.records import sample_record
+from llamdex_fl.connectors.questions.saying import can_say, say
+from llamdex_fl.connectors.questions.typing_errors import typed_badly
 from llamdex_fl.connectors.questions.wording import Form, Phrase, Subject, Wording
 from llamdex_fl.errors import SchemaError
 from llamdex_fl.schema import Value
@@ -62,7 +64,7 @@ class QuestionGenerator:
         """
         record = {name: float(v) if isinstance(v, int) else v for name, v in record.items()}
         for _ in range(_TRIES):
-            if legible(question := self._composed(record, rng)):
+            if legible(question := self._composed(record, rng), self._wording.schema):
                 return question
         raise SchemaError(
             f"The wording of {self._wording.schema.name} cannot say a record so that its numbers can be read.",
@@ -171,6 +173,7 @@ class QuestionGenerator:
                 joint.form in forms
                 and covers <= remaining
                 and joint.absent <= absent
+                and _sayable(joint, record)
                 and all(record[name] == value for name, value in joint.states.items())
                 and len(chosen) < 3  # noqa: PLR2004 - a few joints, the rest singly
             ):
@@ -190,7 +193,11 @@ class QuestionGenerator:
         pool: list[Phrase] = []
         weights: list[float] = []
         for form in forms:
-            phrases = [p for p in self._by_feature.get((name, form), []) if p.states.get(name, value) == value]
+            phrases = [
+                p
+                for p in self._by_feature.get((name, form), [])
+                if p.states.get(name, value) == value and _sayable(p, {name: value})
+            ]
             special = [p for p in phrases if p.states]
             counted = [p for p in phrases if p.counted]
             plain = [p for p in phrases if p.numbers]
@@ -204,11 +211,13 @@ class QuestionGenerator:
     def _say(self, phrase: Phrase, record: Mapping[str, Value], person: Person, rng: random.Random) -> str:
         text = person.fill(phrase.text, rng)
         for name in sorted(phrase.numbers):  # a set's order changes from process to process
+            slot = r"\{" + re.escape(name) + r"(?::(\w+))?\}"
             # "{v}mm" and "\u00a3{v}" want digits: number words would run into the letters.
-            slot = re.escape("{" + name + "}")
-            glued = re.search(rf"[^\W_]{slot}|[\u00a3$]{slot}|{slot}[^\W_]", text)
-            number = self._number(name, _as_float(record[name]), rng, worded=0.0 if glued else 0.2)
-            text = text.replace("{" + name + "}", number)
+            glued = re.search(rf"[^\W_]{slot}|[\u00a3$\u20ac]{slot}|{slot}[^\W_]", text)
+            for match in re.finditer(slot, text):
+                value, form = _as_float(record[name]), match[1]
+                number = self._number(name, value, rng, worded=0.0 if glued else 0.2, form=form)
+                text = text.replace(match[0], number, 1)
         if phrase.counted:
             text = text.replace("{counted}", self._counted(phrase.counted, record[phrase.counted], rng))
         marks = self._marks(phrase.covers() - phrase.numbers)
@@ -218,8 +227,11 @@ class QuestionGenerator:
         """Opening marks of these features, in the schema's order."""
         return "".join(chr(OPEN + self._order[name]) for name in sorted(names, key=self._order.__getitem__))
 
-    def _number(self, name: str, value: float, rng: random.Random, *, worded: float = 0.2) -> str:
-        return chr(OPEN + self._order[name]) + write_number(value, rng, worded=worded) + CLOSE
+    def _number(
+        self, name: str, value: float, rng: random.Random, *, worded: float = 0.2, form: str | None = None
+    ) -> str:
+        said = say(form, value, rng, worded=worded) if form else write_number(value, rng, worded=worded)
+        return chr(OPEN + self._order[name]) + said + CLOSE
 
     def _counted(self, name: str, value: Value, rng: random.Random) -> str:
         """A count as a list of nouns that sum to it: "two sisters and a brother"."""
@@ -366,23 +378,12 @@ class QuestionGenerator:
             return text.lower()
         if kind < 0.5:  # noqa: PLR2004 - no full stops
             return text.replace(". ", " ")
-        numbers = find_numbers(text)
-        plain = [
-            match
-            for match in re.finditer(r"[A-Za-z]{5,}", text)
-            if not any(number.start < match.end() and match.start() < number.end for number in numbers)
-        ]
-        for match in rng.sample(plain, min(len(plain), rng.randint(1, 2))):
-            at = match.start() + rng.randint(1, len(match.group()) - 2)
-            swapped = text[at + 1] + text[at] if rng.random() < 0.6 else text[at]  # noqa: PLR2004
-            lost = len(swapped) == 1
-            typed = text[:at] + text[at + 1 :] if lost else text[:at] + swapped + text[at + 2 :]
-            if len(find_numbers(typed)) != len(numbers):
-                continue  # "there" has become "three"
-            text = typed
-            if lost:
-                break  # a lost letter shifts the later matches
-        return text
+        return typed_badly(text, rng)
+
+
+def _sayable(phrase: Phrase, record: Mapping[str, Value]) -> bool:
+    """Whether the forms of a phrase's numbers can say these values."""
+    return all(can_say(form, record[name]) for name, form in phrase.forms)
 
 
 def _as_float(value: Value) -> float:
