@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from llamdex_fl.connectors.questions.grammar import article
+from llamdex_fl.connectors.questions.saying import fits
 from llamdex_fl.connectors.questions.wording import Wording, wording_of
 from llamdex_fl.schema import Feature, Schema
 
@@ -120,7 +121,8 @@ def _shared_words(schema: Schema) -> set[str]:
 def _numeric(feature: Feature, labels: Sequence[str]) -> dict[str, Any]:
     amounts = ["{v}"]
     if feature.unit:
-        amounts += [f"{{v}} {feature.unit}"] * 2
+        amounts += [f"{{v}} {feature.unit}"]
+    amounts += [f"{{v:{form}}}" for form in ("duration", "milli") if fits(form, feature)]
     clause, np, note = list[str](), list[str](), list[str]()
     for label in labels:
         for amount in _unique(amounts):
@@ -144,6 +146,9 @@ def _numeric(feature: Feature, labels: Sequence[str]) -> dict[str, Any]:
     if feature.unit == "years" and "age" in labels:
         clause += ["{he} {is} {v}", "{he} {is} {v} years old"]
         note += ["{v} years old", "{v} yrs", "aged {v}"]
+        if feature.kind == "number":
+            clause += ["{he} {is} {v:months} old"]
+            note += ["{v:months} old"]
     entry["absent"] = _absent(labels)
     return entry
 
