@@ -28,8 +28,10 @@ class MadeOf:
 
     def is_part_of(self, whole: "MadeOf") -> bool:
         """Whether a reader of this, and of some schema more, is one of ``whole``."""
-        return self.common == whole.common and 0 < len(self.wordings) < len(whole.wordings) and all(
-            whole.wordings.get(name) == digest for name, digest in self.wordings.items()
+        return (
+            self.common == whole.common
+            and 0 < len(self.wordings) < len(whole.wordings)
+            and all(whole.wordings.get(name) == digest for name, digest in self.wordings.items())
         )
 
 

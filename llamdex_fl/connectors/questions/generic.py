@@ -17,9 +17,17 @@ __all__ = ["generic_document", "generic_wording", "nouns_of"]
 
 _YES, _NO = "yes", "no"
 #: Words that say nothing without the name of their feature.
-_VAGUE = {"yes", "no", "other", "unknown", "none", "more", "less", "usual", "normal", "critical", "low", "high", "medium"}
+_VAGUE = frozenset("yes no other unknown none more less usual normal critical low high medium".split())  # noqa: SIM905
 _MODALS = "will|would|can|could|should|did|might|may"
-_OPENERS = ["Hello,", "Hi there,", "Good morning,", "To whom it may concern,", "Dear Dr {name},", "Quick question.", "Hi,"]
+_OPENERS = [
+    "Hello,",
+    "Hi there,",
+    "Good morning,",
+    "To whom it may concern,",
+    "Dear Dr {name},",
+    "Quick question.",
+    "Hi,",
+]
 _ASIDES = [
     "I noted this down {n} days ago",
     "the file has the number {n}",
@@ -31,6 +39,33 @@ _ASIDES = [
     "it took me {n} minutes to find all this",
 ]
 _CLOSERS = ["Thanks.", "Thank you in advance.", "Best, {name}.", "Kind regards, {name}", "Any help is welcome."]
+
+#: How yes and no are said of a noun, by form; and the words behind its key.
+_SAID_BY: dict[str, tuple[dict[str, list[str]], list[str]]] = {
+    _YES: (
+        {
+            "clause": ["{}: yes", "as for {}, the answer is yes", "there is {}", "{} is confirmed"],
+            "np": ["{}", "{} (yes)"],
+            "note": ["{}", "{}: yes", "{} +", "{} yes", "with {}"],
+        },
+        ["yes", "y", "true", "present", "positive"],
+    ),
+    _NO: (
+        {
+            "clause": [
+                "{}: no",
+                "as for {}, the answer is no",
+                "there is no {}",
+                "{} is ruled out",
+                "there is not any {}",
+            ],
+            "np": ["no {}", "{} (no)", "not any {}"],
+            "note": ["no {}", "{}: no", "without {}", "{} no", "not {}"],
+        },
+        ["no", "n", "false", "absent", "negative", "none"],
+    ),
+}
+_LEADS = ("Tell me,", "I would like to know:", "What do you think:", "Can you say:", "My question:")
 
 
 def generic_wording(
@@ -70,7 +105,10 @@ def generic_document(
         elif set(feature.categories) == {_YES, _NO}:
             features[feature.name] = _yes_no(feature, labels)
         else:
-            own = {value: _unique([*words.get((feature.name, value), ()), *_written(value)]) for value in feature.categories}
+            own = {
+                value: _unique([*words.get((feature.name, value), ()), *_written(value)])
+                for value in feature.categories
+            }
             features[feature.name] = _category(labels, own, shared)
     person = any(feature.name == "age" for feature in schema.features)
     return {
@@ -139,7 +177,8 @@ def _numeric(feature: Feature, labels: Sequence[str]) -> dict[str, Any]:
         note += [f"{{v}} {things}", f"{things}: {{v}}"]
         clause += [f"there were {{v}} {things}", f"the count of {things} is {{v}}"]
         if low <= 0 <= high:
-            entry["value"] = {"0": {"clause": [f"there were no {things}"], "np": [f"no {things}"], "note": [f"no {things}"]}}
+            none = [f"no {things}"]
+            entry["value"] = {"0": {"clause": [f"there were no {things}"], "np": none, "note": none}}
     if feature.unit and described.startswith(f"{feature.unit} "):
         clause += [f"it was {{v}} {described}"]
         note += [f"{{v}} {described}"]
@@ -154,25 +193,23 @@ def _numeric(feature: Feature, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def _yes_no(feature: Feature, labels: Sequence[str]) -> dict[str, Any]:
-    spoken = [label for label in labels if "_" not in label]
+    spoken = [label for label in labels if "_" not in label] or list(labels)
+    values = {
+        value: {form: [text.format(label) for label in spoken for text in texts] for form, texts in forms.items()}
+        | {"word": words}
+        for value, (forms, words) in _SAID_BY.items()
+    }
     verb = re.match(r"(has|is|was) (.+)", feature.description.split(",")[0])
-    yes: dict[str, list[str]] = {"word": ["yes", "y", "true", "present", "positive"]}
-    no: dict[str, list[str]] = {"word": ["no", "n", "false", "absent", "negative", "none"]}
-    yes["clause"] = [text for label in spoken for text in (f"{label}: yes", f"as for {label}, the answer is yes", f"there is {label}", f"{label} is confirmed")]
-    no["clause"] = [text for label in spoken for text in (f"{label}: no", f"as for {label}, the answer is no", f"there is no {label}", f"{label} is ruled out", f"there is not any {label}", f"{label} was denied")]
-    yes["np"] = [text for label in spoken for text in (label, f"{label} (yes)")]
-    no["np"] = [text for label in spoken for text in (f"no {label}", f"{label} (no)", f"not any {label}")]
-    yes["note"] = [text for label in labels for text in (label, f"{label}: yes", f"{label} +", f"{label} yes", f"with {label}")]
-    no["note"] = [text for label in labels for text in (f"no {label}", f"{label}: no", f"without {label}", f"{label} no", f"not {label}")]
     if verb and verb.group(1) == "has":
         thing = verb.group(2)
         bare = re.sub(r"^an? ", "", thing)
-        yes["clause"] += [f"{{he}} {{has}} {thing}"] * 3
-        no["clause"] += [f"{{he}} {{does}} not have {thing}", f"{{he}} {{has}} no {bare}", f"{{he}} {{has}} not got {thing}"]
+        values[_YES]["clause"] += [f"{{he}} {{has}} {thing}"] * 3
+        values[_NO]["clause"] += [f"{{he}} {{does}} not have {thing}", f"{{he}} {{has}} no {bare}"]
+        values[_NO]["clause"] += [f"{{he}} {{has}} not got {thing}"]
     elif verb:
-        yes["clause"] += [f"{{he}} {{{verb.group(1)}}} {verb.group(2)}"] * 2
-        no["clause"] += [f"{{he}} {{{verb.group(1)}}} not {verb.group(2)}"] * 2
-    return {"label": list(labels), "value": {_YES: yes, _NO: no}, "absent": _absent(labels)}
+        values[_YES]["clause"] += [f"{{he}} {{{verb.group(1)}}} {verb.group(2)}"] * 2
+        values[_NO]["clause"] += [f"{{he}} {{{verb.group(1)}}} not {verb.group(2)}"] * 2
+    return {"label": list(labels), "value": values, "absent": _absent(labels)}
 
 
 def _category(labels: Sequence[str], words: Mapping[str, Sequence[str]], shared: set[str]) -> dict[str, Any]:
@@ -197,9 +234,11 @@ def _category(labels: Sequence[str], words: Mapping[str, Sequence[str]], shared:
 
 def _absent(labels: Sequence[str]) -> dict[str, list[str]]:
     spoken = [label for label in labels if "_" not in label] or list(labels)
+    clauses = ("nobody noted {{his}} {}", "{{his}} {} is not known", "the {} is missing")
+    notes = ("{} unknown", "{}: ?", "{} not recorded", "{} n/a")
     return {
-        "clause": [text for label in spoken for text in (f"nobody noted {{his}} {label}", f"{{his}} {label} is not known", f"the {label} is missing")],
-        "note": [text for label in spoken for text in (f"{label} unknown", f"{label}: ?", f"{label} not recorded", f"{label} n/a")],
+        "clause": [text.format(label) for label in spoken for text in clauses],
+        "note": [text.format(label) for label in spoken for text in notes],
     }
 
 
@@ -216,7 +255,7 @@ def _ask(schema: Schema, nouns: Sequence[str]) -> dict[str, list[str]]:
     return {
         "sentence": [
             *asked * 3,
-            *(f"{lead} {lower}" for lead in ("Tell me,", "I would like to know:", "What do you think:", "Can you say:", "My question:")),
+            *(f"{lead} {lower}" for lead in _LEADS),
             f"{target}: what would you say?",
             f"Which is it: {', '.join(schema.target.answers[:-1])} or {schema.target.answers[-1]}?",
         ],

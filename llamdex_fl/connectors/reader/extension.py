@@ -164,9 +164,7 @@ def _fit_vocabulary(  # noqa: PLR0913, PLR0917 - as extend_reader
     names = {wording.schema.name for wording in new}
     asked += [one for one in drawn if one[0] not in names]
     asked.sort(key=lambda one: len(one[1].text))
-    lots = [
-        _encoded(reader, asked[start : start + _AT_ONCE], names) for start in range(0, len(asked), _AT_ONCE)
-    ]
+    lots = [_encoded(reader, asked[start : start + _AT_ONCE], names) for start in range(0, len(asked), _AT_ONCE)]
     parameters = [parameter for name in names for parameter in reader.network.vocabulary(name).parameters()]
     reader.network.requires_grad_(requires_grad=False)
     for parameter in parameters:
@@ -221,7 +219,9 @@ def _fit_upper_layers(  # noqa: PLR0913, PLR0917 - as extend_reader
     reader.network.requires_grad_(requires_grad=True)
     # Known schemas take the place that made-up domains have in a first training.
     lots = lots_of(
-        Lessons(new, ordinary, known), recipe.fit, random.Random(recipe.seed + 2)  # noqa: S311 - questions
+        Lessons(new, ordinary, known),
+        recipe.fit,
+        random.Random(recipe.seed + 2),  # noqa: S311 - questions
     )
     optimiser = optimiser_of(reader, recipe.fit)
     steps = recipe.fit.steps_for(len(new))

@@ -54,7 +54,7 @@ class ReaderRecipe:
     seed: int = 0
 
     def steps_for(self, schemas: int) -> int:
-        """Optimiser steps for so many schemas; each makes the others easier, so the second costs less than the first."""
+        """Optimiser steps for so many schemas: each makes the others easier."""
         return _FIRST_STEPS + schemas * _STEPS_A_SCHEMA if self.steps is None else self.steps
 
 
@@ -207,9 +207,7 @@ def route_loss(reader: Reader, encoded: EncodedQuestions, answered_by: Sequence[
     return torch.nn.functional.binary_cross_entropy_with_logits(logits_BS, wanted_BS, reduction="none").sum(-1).mean()
 
 
-def choices_of(
-    reader: Reader, batch: Batch, questions: Sequence[Question], schema: str, like_BFO: Tensor
-) -> Tensor:
+def choices_of(reader: Reader, batch: Batch, questions: Sequence[Question], schema: str, like_BFO: Tensor) -> Tensor:
     """(B, F, O): every choice that reads a question's features rightly, at the place that says it."""
     return _right(reader, batch, range(len(questions)), questions, schema, like_BFO)
 

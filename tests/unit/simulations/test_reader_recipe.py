@@ -16,7 +16,9 @@ from simulations.reader_recipe import score_recipe
 def test_a_recipe_is_scored_by_schema_and_wording() -> None:
     steps: list[int] = []
     scores, seconds = score_recipe(
-        ReaderRecipe(steps=2, practice=0.0, batch=2, layers=1), questions=3, on_step=lambda done, _, __: steps.append(done)
+        ReaderRecipe(steps=2, practice=0.0, batch=2, layers=1),
+        questions=3,
+        on_step=lambda done, _, __: steps.append(done),
     )
     assert steps == [1, 2]
     assert seconds > 0

@@ -135,7 +135,9 @@ def test_it_comes_back_as_it_was(reader: TextReader, tmp_path: Path) -> None:
 
 
 def test_a_reader_of_tables_alone_is_the_plain_one(tiny_encoder: Path, toy_wording: Wording, tmp_path: Path) -> None:
-    plain = train_reader(tiny_encoder, [toy_wording], ORDINARY, recipe=ReaderRecipe(steps=2, practice=0.0, batch=2, layers=1))
+    plain = train_reader(
+        tiny_encoder, [toy_wording], ORDINARY, recipe=ReaderRecipe(steps=2, practice=0.0, batch=2, layers=1)
+    )
     plain.save(tmp_path)
     again = load_reader(tmp_path)
     assert type(again) is Reader
