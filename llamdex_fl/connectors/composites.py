@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from decimal import Decimal
 
 from llamdex_fl.connectors.units import UNITS, Number, Unit, unit_after
@@ -29,35 +28,47 @@ _COMPACT = re.compile(
     re.IGNORECASE,
 )
 
+#: Without a digit before a unit of one letter there is no short form.
+_COMPACT_HINT = re.compile(r"\d[^\S\n]?[hm]", re.IGNORECASE)
+#: Where a number starts, where the unit behind it ends, and the number.
+_Link = tuple[int, int, Number]
+
 
 def with_composites(numbers: Sequence[Number], text: str) -> list[Number]:
     """The numbers, each with the unit behind it, and the composites that they make; sorted by where they start."""
-    ends: dict[Number, int] = {}
     counted: list[Number] = []
+    chain: list[_Link] = []
+    reach = 0
     for number in numbers:
+        if number.start < reach:
+            continue  # "mg/100 ml", "g/cm3"
         found = None if number.ordinal or number.composite else unit_after(text, number.end)
-        known = number if found is None else replace(number, unit=found[0])
-        counted.append(known)
-        if known.unit is not None:
-            ends[known] = found[1] if found is not None else known.end
-    spans = {(number.start, number.end): number for number in _written_short(text)}
+        if found is None:
+            counted.append(number)
+            chain.append((number.start, number.end, number))
+        else:
+            counted.append(Number(number.start, number.end, number.value, found[0]))
+            chain.append((number.start, found[1], counted[-1]))
+            reach = found[1]
+    shorts = _written_short(text) if ":" in text or _COMPACT_HINT.search(text) else []
     articles = _articles(counted, text)
-    ends |= articles
-    chain = sorted((*counted, *articles), key=lambda number: number.start)
-    kept = [n for n in chain if n not in articles or _OLD.match(text, ends[n])]
-    spans |= {(number.start, number.end): number for number in _joined(chain, ends, text)}
-    return sorted((*kept, *spans.values()), key=lambda number: (number.start, -number.end))
+    if not (shorts or articles or any(number.unit is not None for number in counted)):
+        return counted
+    chain = sorted((*chain, *articles), key=lambda link: link[0])
+    spans = {(number.start, number.end): number for number in (*shorts, *_joined(chain, text))}
+    old = [article for _, end, article in articles if _OLD.match(text, end)]
+    return sorted((*counted, *old, *spans.values()), key=lambda number: (number.start, -number.end))
 
 
-def _articles(counted: Sequence[Number], text: str) -> dict[Number, int]:
-    """Articles before a unit as ones, with the end of the unit; those that no other number covers."""
+def _articles(counted: Sequence[Number], text: str) -> list[_Link]:
+    """Articles before a unit as ones; those that no other number covers."""
     matches = list(_ARTICLE.finditer(text))
     taken = {place for number in counted for place in range(number.start, number.end)} if matches else set()
-    articles = {}
+    articles = []
     for match in matches:
         found = unit_after(text, match.end())
         if found is not None and match.start() not in taken:
-            articles[Number(match.start(), match.end(), 1.0, found[0])] = found[1]
+            articles.append((match.start(), found[1], Number(match.start(), match.end(), 1.0, found[0])))
     return articles
 
 
@@ -82,28 +93,27 @@ def _in_seconds(match: re.Match[str], hours: int, minutes: int, seconds: int) ->
     return Number(match.start(), match.end(), value, UNITS["seconds"], composite=True)
 
 
-def _joined(chain: Sequence[Number], ends: dict[Number, int], text: str) -> list[Number]:
+def _joined(chain: Sequence[_Link], text: str) -> list[Number]:
     """Numbers that stand next to each other in units that go on from each other, the larger first."""
     composites = []
     position = 0
     while position < len(chain):
-        first = last = chain[position]
+        start, end, first = chain[position]
         position += 1
         if first.unit is None or first.unit.dimension not in {"clock", "calendar"}:
             continue
+        last, parts = first, 1
         total = Decimal(repr(first.value)) * first.unit.factor
-        parts = 1
-        while position < len(chain) and _goes_on(last, ends[last], chain[position], text):
-            last = chain[position]
+        while position < len(chain) and _goes_on(last, end, chain[position][2], text):
+            _, end, last = chain[position]
             total += Decimal(repr(last.value)) * _factor(last.unit)
             position, parts = position + 1, parts + 1
-        end = ends[last]
         half = _HALF.match(text, end)
         if half is not None:
             total += _factor(last.unit) / 2
             end, parts = half.end(), parts + 1
         if parts > 1 and first.value >= 0:
-            composites.append(Number(first.start, end, float(total / _factor(last.unit)), last.unit, composite=True))
+            composites.append(Number(start, end, float(total / _factor(last.unit)), last.unit, composite=True))
     return composites
 
 

@@ -38,6 +38,7 @@ _ORDINAL_TENS = {f"{word.removesuffix('y')}ieth": ten for word, ten in _TENS.ite
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000}
 _DOZEN = 12
 _TIMES = {"once": 1, "twice": 2, "thrice": 3}
+_OPENING = {*_UNITS, *_TENS, *_ORDINAL_UNITS, *_ORDINAL_TENS, *_TIMES}
 _DIGIT_WORDS = {word: value for value, word in enumerate(_SMALL[:10])} | {"nought": 0, "oh": 0}
 
 _DIGITS = re.compile(
@@ -51,10 +52,10 @@ _DIGITS = re.compile(
       | \d+(?:\.\d+)?                  # 51 or 39.69
       | \.\d+                          # .5
     )
-    (?:(?P<thousands>k)(?![^\W_])      # 2k
-      | (?P<ordinal>st|nd|rd|th)(?![^\W_]))?
+    (?:(?P<thousands>[kK])(?![^\W_])      # 2k
+      | (?P<ordinal>st|nd|rd|th|ST|ND|RD|TH)(?![^\W_]))?
     """,
-    re.VERBOSE | re.IGNORECASE,
+    re.VERBOSE,
 )
 _EURO_AFTER = re.compile(r"[^\S\n]?(?:\u20ac|eur(?:os?)?\b)", re.IGNORECASE)
 _EURO_BEFORE = re.compile(r"(?:\u20ac|\beur(?:os?)?)[^\S\n]?-?\Z", re.IGNORECASE)
@@ -72,8 +73,11 @@ _FRACTION_ALONE = re.compile(
 )
 _DOZENS = re.compile(r"\b(?P<half>half[\s-]+)?a[\s-]+dozen\b", re.IGNORECASE)
 _FRACTIONS = {"\u00bc": 0.25, "\u00bd": 0.5, "\u00be": 0.75, "1/4": 0.25, "1/2": 0.5, "3/4": 0.75}
+_FRACTION_HINTS = ("half", "quarter", "dozen", "\u00bc", "\u00bd", "\u00be")
 #: As far back as a minus may stand before its number: without a bound, a long text takes quadratic time.
 _MINUS_REACH = 28
+#: The last letters of what may stand before a number and turn it round: minus, negative, by, EUR, a sign, a currency.
+_BEFORE_MINUS = frozenset("sSeEyYrR-\u2212\u00a3$\u20ac")
 _CURRENCY = r"(?:[\u00a3$\u20ac]\s?|EUR\s)?"
 _MINUS_WORD = re.compile(
     rf"(?:\b(?:minus|negative)\s+{_CURRENCY}|(?<![\w)\]/])[-\u2212][\u00a3$\u20ac])\Z", re.IGNORECASE
@@ -105,10 +109,11 @@ def _with_wholes(simple: list[Number], text: str) -> list[Number]:
             if whole is not number:
                 reach = whole.end
             found.append(whole)
+    lowered = text.lower()
+    if not any(hint in lowered for hint in _FRACTION_HINTS):
+        return found
     alone = [(match, 0.5 * _DOZEN if match["half"] else float(_DOZEN)) for match in _DOZENS.finditer(text)]
     alone += [(match, _fraction(match)) for match in _FRACTION_ALONE.finditer(text)]
-    if not alone:
-        return found
     owners = {place: index for index, number in enumerate(found) for place in range(number.start, number.end)}
     reach = 0
     for match, value in sorted(alone, key=lambda one: (one[0].start(), -one[0].end())):
@@ -129,11 +134,13 @@ def _fraction(match: re.Match[str]) -> float:
 
 def _digits(match: re.Match[str], text: str) -> Number:
     body = match["body"]
-    dotted = re.fullmatch(r"[1-9]\d{0,2}\.\d{3}", body) and (
-        _EURO_AFTER.match(text, match.end()) or _EURO_BEFORE.search(text, max(0, match.start() - 6), match.start())
-    )
-    if dotted or re.fullmatch(r"[\d.]*,\d{1,2}", body):
-        body = body.replace(".", "").replace(",", ".")
+    if "," in body or "." in body:
+        near_euro = _EURO_AFTER.match(text, match.end()) or _EURO_BEFORE.search(
+            text, max(0, match.start() - 6), match.start()
+        )
+        # "1.467 euros" is a thousand and more where euros are used; "1.467" alone is not.
+        if (near_euro and re.fullmatch(r"[1-9]\d{0,2}\.\d{3}", body)) or re.fullmatch(r"[\d.]*,\d{1,2}", body):
+            body = body.replace(".", "").replace(",", ".")
     value = Decimal(body.replace(",", "")) * (1000 if match["thousands"] else 1)
     ordinal = bool(match["ordinal"]) and body.isdigit() and not match["sign"]
     end = match.end() if ordinal or not match["ordinal"] else match.end("body")
@@ -150,6 +157,8 @@ def _with_fraction(number: Number, text: str) -> Number:
 
 def _with_minus_word(number: Number, text: str) -> Number:
     reach = max(0, number.start - _MINUS_REACH)
+    if text[reach : number.start].rstrip()[-1:] not in _BEFORE_MINUS:
+        return number  # most numbers; the searches take longer
     match = _MINUS_WORD.search(text, reach, number.start)
     if match is not None:
         return replace(number, start=match.start(), value=-number.value)
@@ -163,6 +172,9 @@ def _worded(text: str) -> list[Number]:
     found, position = [], 0
     while position < len(words):
         start, end, word = words[position]
+        if word not in _OPENING:
+            position += 1
+            continue
         stop, value = _cardinal(words, position, text)
         rank = _ordinal(words, position, stop, text)
         if rank is not None:

@@ -136,7 +136,7 @@ def value_for(number: Number, feature: Feature) -> float | None:
         return None
     if feature.unit is None:
         return None if number.composite else number.value
-    if unit is None or wanted == unit:
+    if unit is None or wanted is unit:
         return number.value
     if wanted is None:
         return number.value if _mentions(feature.unit, unit.name) and not number.composite else None

@@ -11,7 +11,7 @@ from llamdex_fl.connectors.numbers import ordinal_words, write_number
 from llamdex_fl.connectors.units import unit_of
 from llamdex_fl.schema import Feature, Value
 
-__all__ = ["FORMS_OF_NUMBERS", "can_say", "fits", "months_of", "say"]
+__all__ = ["FORMS_OF_NUMBERS", "MOST_MONTHS", "can_say", "fits", "months_of", "say"]
 
 #: Each form of a slot, with what a feature must be to take it.
 FORMS_OF_NUMBERS = {
@@ -22,7 +22,7 @@ FORMS_OF_NUMBERS = {
     "times": "an integer",
 }
 _UNIT = {"duration": "seconds", "months": "years", "milli": "g/l"}
-_MOST_MONTHS, _MOST_ORDINAL, _MOST_TIMES = 36, 99, 99
+MOST_MONTHS, _MOST_ORDINAL, _MOST_TIMES = 36, 99, 99
 _HALF_A_MINUTE, _MINUTE, _HOUR = 30, 60, 3600
 
 
@@ -48,8 +48,8 @@ def can_say(form: str, value: Value) -> bool:
 
 def months_of(years: float) -> int | None:
     """The months, 1 to 36, that an age in years says, rounded to two decimals as lists have it; else None."""
-    months = round(years * 12) if 0 < years <= _MOST_MONTHS else 0
-    return months if 1 <= months <= _MOST_MONTHS and round(months / 12, 2) == years else None
+    months = round(years * 12) if 0 < years <= MOST_MONTHS else 0
+    return months if 1 <= months <= MOST_MONTHS and round(months / 12, 2) == years else None
 
 
 def say(form: str, value: float, rng: random.Random, *, worded: float = 0.3) -> str:
