@@ -44,8 +44,8 @@ class ReaderRecipe:
 
     steps: int | None = None
     batch: int = 6
-    ordinary: float = 0.15
-    practice: float = 0.12
+    ordinary: float = 0.13
+    practice: float = 0.1
     layers: int = 4
     frozen_layers: int = 1
     encoder_rate: float = 2e-4
@@ -149,7 +149,7 @@ class Lessons:
     def __init__(self, wordings: Sequence[Wording], ordinary: Sequence[str], practice: Sequence[Wording] = ()) -> None:
         """Take the wordings of the schemas that are served, ordinary questions, wordings of made-up domains."""
         self.generators = {wording.schema.name: QuestionGenerator(wording) for wording in wordings}
-        self._shares = [math.sqrt(len(wording.schema.features)) for wording in wordings]
+        self._shares = [math.sqrt(_to_learn(wording)) for wording in wordings]
         self._practice = {wording.schema.name: QuestionGenerator(wording) for wording in practice}
         self._ordinary = ordinary
         self._near_misses = NearMisses(wordings)
@@ -166,6 +166,11 @@ class Lessons:
             return name, self._practice[name].sample(rng)
         (name,) = rng.choices(list(self.generators), self._shares)
         return name, self.generators[name].sample(rng)
+
+
+def _to_learn(wording: Wording) -> int:
+    """How much there is to learn of a schema: its features, and the values that words say."""
+    return sum(1 + len(said_values(feature)) for feature in wording.schema.features)
 
 
 def lots_of(lessons: Lessons, recipe: ReaderRecipe, rng: random.Random) -> Iterator[list[Asked]]:
