@@ -22,7 +22,7 @@ __all__ = ["QuestionGenerator"]
 
 _SURNAMES = ("Okafor", "Lindqvist", "Moreau", "Hughes", "Petrov", "Tanaka", "Silva", "Novak", "Byrne", "Haddad")
 _PROSE, _LETTER, _NOTES, _BULLETS, _PAIRS = "prose", "letter", "notes", "bullets", "pairs"
-_JOINTS_TRIED = 100  # of hundreds: looking at all took a third of the time
+_JOINTS_TRIED = 100  # of hundreds, which take long to look at
 _TRIES = 20  # one in ten thousand fails the first
 _REGISTERS = (_PROSE, _PROSE, _PROSE, _LETTER, _LETTER, _NOTES, _NOTES, _BULLETS, _PAIRS)
 

@@ -137,7 +137,7 @@ def _unique(texts: Iterable[str]) -> list[str]:
 
 
 def _labels(feature: Feature) -> list[str]:
-    """Names of a feature, as nouns: "housing_loan", "has a housing loan" and "age of the client" become shorter ones."""
+    """Names of a feature, as nouns: of "has a housing loan" and "age of the client" the shorter ones too."""
     described = feature.description.split(",")[0].strip().replace("{", "(").replace("}", ")")
     noun = re.sub(r"^(?:has|have|is|was|whether (?:there is|it has)|type of|kind of)\s+(?:an?\s+)?", "", described)
     short = re.split(r" (?:of|in|on|at|for) (?:the|an?) ", noun)[0]

@@ -11,10 +11,15 @@ __all__ = ["training_wording"]
 _PACKAGE = "llamdex_fl.connectors.questions"
 
 
-def training_wording(schema: Schema) -> Wording:
+def training_wording(schema: Schema, *, without: str | None = None) -> Wording:
     """All authors' wordings of a schema that come with the project, and the generic one; that alone for other schemas.
 
-    A schema of the project is known by its name; one that has the name and other features is spoken of by its own.
+    Args:
+        schema: of tables.
+        without: an author whose files are left out ("forum": ``forum.toml``, ``forum-units.toml``), to be read by a
+            reader that never saw them.
     """
-    authors = parsed(own_sources(_PACKAGE, schema)) if (files(_PACKAGE) / "wording" / schema.name).is_dir() else []
-    return wording_of(schema, [*authors, ("generic", generic_document(schema))])
+    sources = own_sources(_PACKAGE, schema) if (files(_PACKAGE) / "wording" / schema.name).is_dir() else []
+    if without is not None:
+        sources = [(name, text) for name, text in sources if not name.startswith(without)]
+    return wording_of(schema, [*parsed(sources), ("generic", generic_document(schema))])
