@@ -171,7 +171,7 @@ def parsed(sources: Iterable[tuple[str, str]]) -> list[tuple[str, Mapping[str, A
     Raises:
         SchemaError: one is not TOML.
     """
-    documents = []
+    documents: list[tuple[str, Mapping[str, Any]]] = []
     for source, text in sources:
         try:
             documents.append((source, tomllib.loads(text)))

@@ -21,7 +21,9 @@ def practice_wordings() -> list[Wording]:
 
 
 def _wording(entry: Mapping[str, Any]) -> Wording:
-    features, said, words = [], {}, {}
+    features: list[dict[str, Any]] = []
+    said: dict[str, list[str]] = {}
+    words: dict[tuple[str, str], list[str]] = {}
     for name, own in entry["features"].items():
         described: dict[str, Any] = {"name": name, "description": own["description"]}
         if "values" in own:
