@@ -26,8 +26,8 @@ def judged(reader: Reader, *, wordings: int = 0) -> dict[str, Any]:
         wordings: questions to draw from each schema's held-out wording, beside those written by hand.
 
     Returns:
-        By schema the exact match over features, by feature, and the share that was routed rightly; the share of ordinary
-        questions and near misses that was routed at all, with their texts.
+        By schema the exact match over features, by feature, and the share that was routed rightly; of ordinary questions
+        and near misses the share that was routed at all, with their texts.
     """
     schemas = [schema for schema in reader.schemas.values() if not schema.is_text]
     report: dict[str, Any] = {schema.name: _by_hand(reader, hand_written_questions(schema.name)) for schema in schemas}
