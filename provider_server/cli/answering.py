@@ -33,7 +33,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print the result for a prog
 def connect(
     home: _Home = None,
     *,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Train all anew, even if the cache has these connectors.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train all anew, whatever the cache has.")] = False,
     reader_only: Annotated[
         bool, typer.Option("--reader-only", help="Train the reader into the cache, and leave the provider as it is.")
     ] = False,

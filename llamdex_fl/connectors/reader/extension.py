@@ -58,7 +58,7 @@ class ExtensionRecipe:
     questions: int = 150
     others: int = 90
     rounds: int = 12
-    vocabulary_rate: float = 1e-2
+    vocabulary_rate: float = 0.1
     enough: float = 0.97
     checked: int = 24
     fit: ReaderRecipe = ReaderRecipe(  # noqa: RUF009 - frozen

@@ -18,7 +18,7 @@ from llamdex_fl.connectors.reader.reader import Batch, Reader
 
 __all__ = ["ReaderRecipe", "train_reader"]
 
-_LOTS_AT_ONCE = 12
+_LOTS_AT_ONCE = 24
 _FIRST_STEPS, _STEPS_A_SCHEMA = 600, 200
 #: A question, and the schema that answers it.
 Asked = tuple[str | None, Question]
@@ -44,8 +44,8 @@ class ReaderRecipe:
 
     steps: int | None = None
     batch: int = 6
-    ordinary: float = 0.13
-    practice: float = 0.1
+    ordinary: float = 0.12
+    practice: float = 0.08
     layers: int = 4
     frozen_layers: int = 1
     encoder_rate: float = 2e-4
@@ -169,8 +169,8 @@ class Lessons:
 
 
 def _to_learn(wording: Wording) -> int:
-    """How much there is to learn of a schema: its features, and the values that words say."""
-    return sum(1 + len(said_values(feature)) for feature in wording.schema.features)
+    """How much there is to learn of a schema: its features, and the categories that words say."""
+    return sum(1 + len(feature.categories) for feature in wording.schema.features)
 
 
 def lots_of(lessons: Lessons, recipe: ReaderRecipe, rng: random.Random) -> Iterator[list[Asked]]:

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from llamdex_fl.connectors.reader import MOST_TOKENS, Reader, Reading
 from llamdex_fl.connectors.reader.network import EncodedQuestions, SchemaVocabulary
-from llamdex_fl.connectors.reader.reader import Batch
+from llamdex_fl.connectors.reader.reader import ROUTED, Batch
 from llamdex_fl.connectors.texts.network import TextReaderNetwork, spans, words
 from llamdex_fl.schema import MOST_TEXT_CHARACTERS, Schema, Value, parse_schema
 
@@ -22,6 +22,8 @@ __all__ = ["TextReader", "load_reader", "same_text", "without_quotes"]
 
 #: A span that is less likely than this is not trusted: the whole question is taken for the text.
 _UNSURE = 0.3
+#: From this probability on a question is routed to a schema of texts.
+_ROUTED_TEXT = 0.5
 _LIKELIEST = 12
 #: What may stand around a text without being part of it.
 _AROUND = string.whitespace + "\"'`\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb"
@@ -96,7 +98,7 @@ class TextReader(Reader):
                 cut = len(value) > MOST_TEXT_CHARACTERS
             else:
                 features, confidence = decided[row]
-            routed = schema is not None or probability > 0.5  # noqa: PLR2004 - more likely than not
+            routed = schema is not None or probability > (_ROUTED_TEXT if own.is_text else ROUTED)
             readings.append(Reading(own.name if routed else None, probability, features, confidence, cut))
         return readings
 

@@ -15,7 +15,7 @@ ORDINARY = ["what is the capital of france?", "tell me a joke"]
 FIT = ReaderRecipe(
     steps=6, practice=0.35, batch=4, layers=2, frozen_layers=1, encoder_rate=1e-3, decoder_rate=5e-3, warmup=0.2
 )
-RECIPE = ExtensionRecipe(questions=24, others=8, rounds=10, enough=0.0, checked=4, fit=FIT)
+RECIPE = ExtensionRecipe(questions=24, others=8, rounds=10, vocabulary_rate=0.05, enough=0.0, checked=4, fit=FIT)
 TEXTS = ["A red fruit of 51 grams. Ripe?", "green, weighs two hundred and five"]
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from llamdex_fl.connectors.questions import Question, QuestionGenerator, Wording
 from llamdex_fl.connectors.reader import Reader, ReaderRecipe, train_reader
 from llamdex_fl.connectors.reader.network import said_values
+from llamdex_fl.connectors.reader.reader import ROUTED
 from llamdex_fl.connectors.reader.training import _right, loss_of
 from llamdex_fl.errors import ArtefactError
 from llamdex_fl.schema import Feature, Schema, load_library_schema
@@ -251,7 +252,7 @@ def test_what_is_read_is_always_allowed(
             assert feature.contains(reading.features[feature.name])
             assert 0.0 < reading.confidence[feature.name] <= 1.0 + 1e-5
         assert 0.0 <= reading.route_probability <= 1.0
-        assert reading.schema == ("fruit" if fixed or reading.route_probability > 0.5 else None)
+        assert reading.schema == ("fruit" if fixed or reading.route_probability > ROUTED else None)
 
 
 def test_who_else_is_asked_changes_no_reading(trained: Reader) -> None:
