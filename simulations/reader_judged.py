@@ -26,7 +26,7 @@ def judged(reader: Reader, *, wordings: int = 0) -> dict[str, Any]:
         wordings: questions to draw from each schema's held-out wording, beside those written by hand.
 
     Returns:
-        By schema the exact match over features, by feature, and the share that was routed rightly; of ordinary questions
+        By schema the exact match over features, by feature, and the share that was routed rightly; of ordinary ones
         and near misses the share that was routed at all, with their texts.
     """
     schemas = [schema for schema in reader.schemas.values() if not schema.is_text]

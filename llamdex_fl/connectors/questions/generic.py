@@ -202,10 +202,8 @@ def _yes_no(feature: Feature, labels: Sequence[str]) -> dict[str, Any]:
     verb = re.match(r"(has|is|was) (.+)", feature.description.split(",")[0])
     if verb and verb.group(1) == "has":
         thing = verb.group(2)
-        bare = re.sub(r"^an? ", "", thing)
         values[_YES]["clause"] += [f"{{he}} {{has}} {thing}"] * 3
-        values[_NO]["clause"] += [f"{{he}} {{does}} not have {thing}", f"{{he}} {{has}} no {bare}"]
-        values[_NO]["clause"] += [f"{{he}} {{has}} not got {thing}"]
+        values[_NO]["clause"] += [f"{{he}} {{does}} not have {thing}", f"{{he}} {{has}} not got {thing}"]
     elif verb:
         values[_YES]["clause"] += [f"{{he}} {{{verb.group(1)}}} {verb.group(2)}"] * 2
         values[_NO]["clause"] += [f"{{he}} {{{verb.group(1)}}} not {verb.group(2)}"] * 2
