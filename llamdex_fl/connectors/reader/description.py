@@ -38,4 +38,5 @@ class Describer:
 
 
 def _scaled(states_ND: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(states_ND, dim=-1) * states_ND.shape[-1] ** 0.5
+    scaled_ND: Tensor = torch.nn.functional.normalize(states_ND, dim=-1) * states_ND.shape[-1] ** 0.5
+    return scaled_ND

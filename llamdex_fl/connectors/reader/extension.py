@@ -168,7 +168,7 @@ def _fit_vocabulary(  # noqa: PLR0913, PLR0917 - as extend_reader
     parameters = [parameter for name in names for parameter in reader.network.vocabulary(name).parameters()]
     reader.network.requires_grad_(requires_grad=False)
     for parameter in parameters:
-        parameter.requires_grad_(requires_grad=True)
+        parameter.requires_grad_()
     steps = recipe.rounds * len(lots)
     if not steps:
         return
