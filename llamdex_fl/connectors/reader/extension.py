@@ -38,6 +38,7 @@ __all__ = ["Extension", "ExtensionRecipe", "exact_match", "extend_reader"]
 
 #: Told (steps done, steps in all, loss).
 _OnStep = Callable[[int, int, float], None]
+_AT_ONCE = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,9 +132,6 @@ def exact_match(reader: Reader, wording: Wording, questions: int, seed: int) -> 
         ):
             hits += [reading.features[name] == value for name, value in question.features.items()]
     return sum(hits) / max(1, len(hits))
-
-
-_AT_ONCE = 6
 
 
 @dataclass(frozen=True, slots=True)
