@@ -59,6 +59,10 @@ def bench(  # noqa: PLR0913 - each is an option
         int | None, typer.Option(min=50, help="Use at most this many texts of a source. Default: all.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="One seed, at most 800 texts of a source: a minute.")] = False,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="A file for the results of single trainings: the same command goes on after a break."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Fine-tune on public texts with the noise of RDP, PLD and Edgeworth, at one and the same guarantee.
@@ -83,7 +87,7 @@ def bench(  # noqa: PLR0913 - each is an option
         most_records=most,
     )
     with console.stages() as told:
-        found = run(plan, texts, lambda name, what, done, total: told(f"{name}: {what}", done, total))
+        found = run(plan, texts, lambda name, what, done, total: told(f"{name}: {what}", done, total), keep)
     if as_json:
         console.print_json(
             {
