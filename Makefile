@@ -9,7 +9,7 @@ export TRANSFORMERS_OFFLINE := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: demo demo-text seeds review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel bench-privacy fuzz mutation vectors
+.PHONY: demo demo-all demo-text seeds review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel bench-privacy fuzz mutation vectors
 
 setup: $(READY)
 
@@ -23,6 +23,10 @@ $(READY): pyproject.toml constraints.txt requirements-assets.txt
 
 demo: $(READY)
 	$(BIN)/llamdex-sim demo
+
+# Experts for five schemas behind one assembly; what it leaves in out/demo-all/provider can be asked and evaluated.
+demo-all: $(READY)
+	$(BIN)/llamdex-sim demo-all
 
 # Text experts: four publishers, the same injector; writes out/demo-text/report.json.
 demo-text: $(READY)

@@ -1,4 +1,4 @@
-"""Trains a provider's connectors from schemas, and puts assemblies together from what silos sent.
+"""Trains a provider's connectors from schemas.
 
 Connectors depend on the schemas, their wordings, the recipes, the encoder and the base LLM, all public: what was
 trained once for the same of these is taken from the user's cache.
@@ -14,8 +14,7 @@ from typing import Protocol
 
 from platformdirs import user_cache_path
 
-from llamdex_fl.assembly import Answer, AssembledLlamdex, Seat
-from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
+from llamdex_fl.base_llm.base import BaseLLM
 from llamdex_fl.base_llm.packaged import packaged_encoder
 from llamdex_fl.connectors.injector import Injector, InjectorRecipe, train_injector
 from llamdex_fl.connectors.questions import Wording, load_wording, ordinary_questions, training_wording
@@ -23,25 +22,18 @@ from llamdex_fl.connectors.reader import Reader, ReaderRecipe, train_reader
 from llamdex_fl.connectors.texts import (
     TextReaderRecipe,
     TextWording,
-    load_reader,
     load_text_wording,
     train_text_reader,
     training_text_wording,
 )
-from llamdex_fl.errors import ConfigError, InputError
-from llamdex_fl.experts import Expert
+from llamdex_fl.errors import ConfigError
 from llamdex_fl.schema import Schema, load_library_schema, load_schema
 from provider_server.config import ProviderConfig
-from provider_server.registry import Registry
-from provider_server.speaking import speaking_releases
 
 __all__ = [
-    "ProviderAssembly",
     "fit_connectors",
     "fit_injector",
     "fit_reader",
-    "open_assembly",
-    "open_connectors",
     "provider_schemas",
 ]
 
@@ -162,119 +154,6 @@ def fit_injector(
         return train_injector(base, wordings, recipe=recipe, on_step=_told(on_progress, "injector"))
 
     return _cached("injector", _key(wordings, base.digest, repr(recipe)), train, fresh=fresh)
-
-
-class ProviderAssembly(AssembledLlamdex):
-    """A provider's assembly: before each answer it takes the seats of silos that were revoked since it was opened.
-
-    Args:
-        config: the provider.
-        base: the frozen LLM.
-        reader: from questions to experts.
-        injector: from experts to the LLM.
-        fixed: for measuring: it refuses to go on with fewer experts than it began with.
-    """
-
-    def __init__(
-        self, config: ProviderConfig, base: BaseLLM, reader: Reader, injector: Injector, *, fixed: bool = False
-    ) -> None:
-        """Put the shared parts together; experts join with ``seat``."""
-        super().__init__(base, reader, injector)
-        self._config = config
-        self._fixed = fixed
-        self._accepted: dict[str, set[str]] = {}
-
-    def seat_accepted(self) -> None:
-        """Seat every expert of the registry that may speak.
-
-        Raises:
-            KeyringError: there are experts, and the provider's keyring is missing or has expired.
-            ArtefactError: the weights of one are missing or damaged.
-        """
-        with Registry(self._config.registry) as registry:
-            for schema in self.reader.schemas.values():
-                records = speaking_releases(self._config, registry, schema.digest())
-                for record in sorted(records, key=lambda record: (record.accepted_at, record.release_id)):
-                    release, _ = registry.load_release(record.release_id)
-                    expert = Expert.from_tensors(schema, release.tensors, release.architecture)
-                    self.seat(schema.name, Seat(record.silo, expert, release.guarantee))
-                    self._accepted.setdefault(schema.name, set()).add(record.silo)
-
-    def unseat_revoked(self) -> list[str]:
-        """Take the seats of silos that were revoked since ``seat_accepted``, or whose experts were withdrawn.
-
-        Returns:
-            The silos that lost a seat.
-
-        Raises:
-            KeyringError: the provider's keyring is missing or has expired.
-        """
-        gone: set[str] = set()
-        with Registry(self._config.registry) as registry:
-            for name, silos in self._accepted.items():
-                speaking = speaking_releases(self._config, registry, self.schema(name).digest())
-                for silo in silos - {record.silo for record in speaking}:
-                    self.unseat(name, silo)
-                    silos.remove(silo)
-                    gone.add(silo)
-        return sorted(gone)
-
-    def answer_all(
-        self,
-        questions: Sequence[str],
-        *,
-        askers: Sequence[str | None] | None = None,
-        max_new_tokens: int = 48,
-        batch: int = 8,
-    ) -> list[Answer]:
-        """Answer as ``AssembledLlamdex`` does, with the experts that may speak now.
-
-        Raises:
-            InputError: a question is empty, or longer than the LLM takes; or a seat was lost, and it is fixed.
-            KeyringError: the provider's keyring is missing or has expired.
-        """
-        gone = self.unseat_revoked()
-        if gone and self._fixed:
-            raise InputError(
-                "An expert that was being measured may speak no more.",
-                expected="the same experts from the first question to the last",
-                got=f"revoked or withdrawn meanwhile: {', '.join(gone)}",
-                next_step="give the command again: it measures those that are left",
-            )
-        return super().answer_all(questions, askers=askers, max_new_tokens=max_new_tokens, batch=batch)
-
-
-def open_assembly(config: ProviderConfig, base: BaseLLM | None = None, *, fixed: bool = False) -> ProviderAssembly:
-    """The base LLM, the provider's connectors, and every expert of the registry that may speak.
-
-    Args:
-        config: the provider.
-        base: the frozen LLM; the configured one if None.
-        fixed: see ``ProviderAssembly``.
-
-    Raises:
-        ArtefactError: the connectors are missing or for another base LLM.
-        KeyringError: there are experts, and the provider's keyring is missing or has expired.
-    """
-    assembly = ProviderAssembly(config, *_parts(config, base), fixed=fixed)
-    assembly.seat_accepted()
-    return assembly
-
-
-def open_connectors(config: ProviderConfig, base: BaseLLM | None = None) -> AssembledLlamdex:
-    """The base LLM and the provider's connectors, no expert behind them yet.
-
-    Raises:
-        ArtefactError: the connectors are missing or for another base LLM.
-    """
-    return AssembledLlamdex(*_parts(config, base))
-
-
-def _parts(config: ProviderConfig, base: BaseLLM | None) -> tuple[BaseLLM, Reader, Injector]:
-    # First what takes a moment to find missing, then the LLM, which takes seconds to load.
-    reader = load_reader(config.connectors)
-    base = base or load_base_llm(config.base_llm)
-    return base, reader, Injector.load(config.connectors, base_digest=base.digest)
 
 
 class _Saved(Protocol):

@@ -4,7 +4,6 @@ As the demo (``simulations.demo``), with texts: real processes, sealed uploads o
 trained on, questions in the wording that judges. A stage whose result is on disk is not done again.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,26 +13,22 @@ import numpy as np
 
 from llamdex_fl.assembly import AssembledLlamdex, evaluate
 from llamdex_fl.base_llm.base import load_base_llm
-from llamdex_fl.errors import ProcessError
 from llamdex_fl.experts import MINILM_LORA
-from llamdex_fl.release import Offer
 from llamdex_fl.schema import load_library_schema
-from provider_server.config import ProviderConfig, load_provider_config
-from provider_server.fitting import fit_connectors, fit_injector, open_assembly
-from provider_server.registry import Registry
-from provider_server.rounds import RoundSpec
-from silo_client.policy import DEFAULT_PURPOSE
+from provider_server.config import load_provider_config
+from provider_server.fitting import fit_connectors, fit_injector
+from provider_server.live_assembly import open_assembly
 from simulations.datasets import Split, sentiment_silos, split
 from simulations.demo.background import ReaderInBackground
-from simulations.demo.consortium import Domain, claimed, found
+from simulations.demo.consortium import Domain, claimed, found, write_json
+from simulations.demo.rounds import Rounds
 from simulations.evaluation import held_out_questions
-from simulations.local_consortium import Founded, LocalConsortium, PrivacyTerms
+from simulations.local_consortium import PrivacyTerms
 
 __all__ = ["TextDemoSettings", "report_line", "run_text_demo"]
 
 _SCHEMA = "sentiment"
 _RECORD_BOUND = 20_000
-_ROUND_TIMEOUT_S = 900.0
 _BATCH = 256
 
 #: Told (stage, done, in all); in all 0 while it is not known.
@@ -75,12 +70,12 @@ def run_text_demo(settings: TextDemoSettings, on_progress: Progress) -> dict[str
             record_bound=_RECORD_BOUND,
         )
         splits = {silo: split(own, settings.seed) for silo, own in sentiment_silos().items()}
-        domain = Domain(load_library_schema(_SCHEMA), splits, terms)
+        domain = Domain(load_library_schema(_SCHEMA), splits, terms, MINILM_LORA)
         founded = found(settings.out, (domain,))
         config = load_provider_config(founded.provider_home)
         with ReaderInBackground(config.home, on_progress) as reader:
             base = load_base_llm(config.base_llm)
-            _hold_round(settings, founded, config, domain, base.digest, on_progress)
+            Rounds(settings.out, founded, config, base.digest, on_progress).hold((domain,))
             fit_injector(config, base, on_progress=on_progress)
             reader.wait()
         fit_connectors(config, base)
@@ -100,9 +95,7 @@ def run_text_demo(settings: TextDemoSettings, on_progress: Progress) -> dict[str
             "experts_on_all_held_out_texts": _experts(assembly, splits),
             **measured,
         }
-        beside = settings.out / ".report.json.part"
-        beside.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        beside.replace(settings.out / "report.json")
+        write_json(settings.out / "report.json", report)
     return report
 
 
@@ -120,59 +113,6 @@ def report_line(report: Mapping[str, Any]) -> str:
         f"{percent(report['base_llm_forced_choice_accuracy'])}); the text was found in "
         f"{percent(report['reader']['exact_match'])} of the questions"
     )
-
-
-def _hold_round(  # noqa: PLR0913, PLR0917 - what a round needs of the demo
-    settings: TextDemoSettings,
-    founded: Founded,
-    config: ProviderConfig,
-    domain: Domain,
-    base_digest: str,
-    on_progress: Progress,
-) -> None:
-    """Let the silos train whose experts are not there yet.
-
-    Raises:
-        ProcessError: a silo did not deliver.
-    """
-
-    def missing() -> list[str]:
-        with Registry(config.registry) as registry:
-            there = {record.silo for record in registry.releases(domain.schema.digest(), status="active")}
-        return [silo for silo in domain.splits if silo not in there]
-
-    if not (silos := missing()):
-        return
-    offer = Offer(
-        provider=founded.provider,
-        purpose=DEFAULT_PURPOSE,
-        schema_digest=domain.schema.digest(),
-        architecture=MINILM_LORA,
-        base_model_digest=base_digest,
-        epsilon=settings.epsilon,
-        delta=settings.delta,
-        challenge="0" * 64,  # the ServerApp draws the round's own
-    )
-    spec = RoundSpec(offer=offer, silos=tuple(silos), quorum=len(silos), answer_timeout_s=_ROUND_TIMEOUT_S)
-    number = 1 + len(list((config.home / "rounds").glob("*"))) if (config.home / "rounds").is_dir() else 1
-    on_progress("round: sentiment", 0, len(silos))
-    with LocalConsortium(
-        work_dir=settings.out / "work",
-        provider_home=founded.provider_home,
-        silo_homes=list(founded.silo_homes.values()),
-    ) as consortium:
-        report = consortium.run_round(
-            f"{domain.schema.name}-{number}",
-            spec,
-            lambda told: on_progress("round: sentiment", len(told.accepted), len(told.silos)),
-        )
-    if left := missing():
-        raise ProcessError(
-            "Not every silo delivered an expert.",
-            expected="a receipt from each",
-            got=", ".join(f"{own.silo}: {own.outcome}" for own in report.silos if own.silo in left),
-            next_step=f"read the logs in {settings.out / 'work'} and run this again: it goes on from here",
-        )
 
 
 def _experts(assembly: AssembledLlamdex, splits: Mapping[str, Split]) -> dict[str, Any]:

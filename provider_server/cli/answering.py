@@ -73,7 +73,7 @@ def ask(
     config = load_provider_config(_found(home))
     if not question.strip():
         raise QuestionError("The question is empty.", expected="a question", got="no words", next_step="ask something")
-    from provider_server.fitting import open_assembly  # noqa: PLC0415 - torch, not for --help
+    from provider_server.live_assembly import open_assembly  # noqa: PLC0415 - torch, not for --help
 
     answer = open_assembly(config).answer(question, asker=asker)
     if as_json:
@@ -101,7 +101,8 @@ def evaluate_questions(
     """Measure the assembly on questions whose records and outcomes are known."""
     from llamdex_fl.assembly import evaluate, read_questions  # noqa: PLC0415 - torch, not for --help
     from provider_server.config import load_provider_config  # noqa: PLC0415
-    from provider_server.fitting import open_assembly, provider_schemas  # noqa: PLC0415
+    from provider_server.fitting import provider_schemas  # noqa: PLC0415
+    from provider_server.live_assembly import open_assembly  # noqa: PLC0415
 
     config = load_provider_config(_found(home))
     # Read before the LLM is loaded: a wrong line is told at once.

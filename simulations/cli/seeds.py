@@ -41,7 +41,7 @@ def seeds(  # noqa: PLR0913 - each is an option
     questions to the LLM are worded.
     """
     from provider_server.config import load_provider_config  # noqa: PLC0415 - loads torch, and --help must not
-    from provider_server.fitting import open_connectors  # noqa: PLC0415
+    from provider_server.live_assembly import open_connectors  # noqa: PLC0415
     from simulations.consortium_value import DOMAINS, run_seed  # noqa: PLC0415
 
     if data not in DOMAINS:

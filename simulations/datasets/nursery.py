@@ -17,17 +17,8 @@ NURSERY_FILE = PackagedFile(
 )
 _RARE = "recommend"
 _LABELS = ("not_recom", "very_recom", "priority", "spec_prior")
-#: Features in the file's order, with the file's words for ours where they differ.
-_FEATURES: tuple[tuple[str, dict[str, str]], ...] = (
-    ("parents", {"great_pret": "very pretentious"}),
-    ("child_care", {"less_proper": "less proper", "very_crit": "very critical"}),
-    ("family_form", {}),
-    ("children", {}),
-    ("housing", {"less_conv": "less convenient"}),
-    ("finances", {"inconv": "inconvenient"}),
-    ("social", {"nonprob": "not problematic", "slightly_prob": "slightly problematic"}),
-    ("health", {"not_recom": "not recommended"}),
-)
+#: Features in the file's order; the schema has the file's words.
+_FEATURES = ("parents", "has_nurs", "form", "children", "housing", "finance", "social", "health")
 
 
 def load_nursery() -> tuple[LabelledRecord, ...]:
@@ -40,7 +31,7 @@ def load_nursery() -> tuple[LabelledRecord, ...]:
     rows = ([cell.strip() for cell in line.split(",")] for line in lines if line and not line.startswith("@"))
     return tuple(
         LabelledRecord(
-            features={name: words.get(cell, cell) for (name, words), cell in zip(_FEATURES, cells, strict=True)},
+            features=dict(zip(_FEATURES, cells, strict=True)),
             label=_LABELS.index(label),
         )
         for *cells, label in rows

@@ -11,17 +11,18 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llamdex_fl.errors import ConfigError
+from llamdex_fl.experts import THERMOMETER_LINEAR
 from llamdex_fl.schema import Schema
 from simulations.datasets import Split, write_silo_csv
 from simulations.local_consortium import Founded, PrivacyTerms, add_silo, found_consortium
 from simulations.local_consortium.lock import take_lock
 
-__all__ = ["Domain", "claimed", "found"]
+__all__ = ["Domain", "claimed", "found", "write_json"]
 
 _STATE, _LOCK = "demo.json", ".lock"
 _DIRECTORIES = ("provider", "silos", "work")
@@ -29,11 +30,12 @@ _DIRECTORIES = ("provider", "silos", "work")
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A schema, the records of each silo that has them, and what its silos' policies say."""
+    """A schema, the records of each silo that has them, what its silos' policies say, and what they are offered."""
 
     schema: Schema
     splits: Mapping[str, Split]
-    terms: PrivacyTerms | None = None
+    terms: PrivacyTerms = field(default_factory=PrivacyTerms)
+    architecture: str = THERMOMETER_LINEAR
 
 
 @contextmanager
@@ -79,19 +81,19 @@ def found(out: Path, domains: Sequence[Domain]) -> Founded:
     # Ours, and cut off before it was founded: nothing was spent or released from it.
     for name in _DIRECTORIES:
         shutil.rmtree(out / name, ignore_errors=True)
-    _write_state(out, {"key": key})
+    write_json(out / _STATE, {"key": key})
     (out / "data").mkdir(exist_ok=True)
     files = {silo: out / "data" / f"{silo}.csv" for silo in drafts}
     for silo, path in files.items():
         path.write_bytes(contents[silo])
     first, *others = domains
-    terms = dict.fromkeys(first.splits, first.terms) if first.terms is not None else None
+    terms = dict.fromkeys(first.splits, first.terms)
     founded = found_consortium(out, first.schema, {silo: files[silo] for silo in first.splits}, terms=terms)
     for domain in others:
         for silo in domain.splits:
             founded = add_silo(founded, out, domain.schema, silo, files[silo], domain.terms)
-    _write_state(
-        out,
+    write_json(
+        out / _STATE,
         {
             "key": key,
             "provider_home": str(founded.provider_home),
@@ -127,10 +129,11 @@ def _state(out: Path) -> dict[str, Any] | None:
     return kept
 
 
-def _write_state(out: Path, document: Mapping[str, Any]) -> None:
-    beside = (out / _STATE).with_suffix(".part")
-    beside.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    beside.replace(out / _STATE)
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    beside.replace(path)
 
 
 def _not_ours(out: Path, got: str) -> ConfigError:

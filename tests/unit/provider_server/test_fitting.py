@@ -30,9 +30,10 @@ from provider_server import fitting
 from provider_server.cli.main import app
 from provider_server.config import ProviderConfig, load_provider_config
 from provider_server.desk import Checks, Desk
-from provider_server.fitting import fit_connectors, open_assembly, provider_schemas
+from provider_server.fitting import fit_connectors, provider_schemas
 from provider_server.invitations import invite
 from provider_server.keys import load_provider_keys
+from provider_server.live_assembly import Change, open_assembly
 from provider_server.quarantine import review
 from provider_server.registry import Registry
 from provider_server.setup import add_schema, enrol, init_provider, revoke
@@ -117,10 +118,11 @@ def _send(founded: tuple[Path, str], silo: str, seat: Seat, base: BaseLLM, direc
     """An expert's whole way from a silo to the registry, but for the sockets."""
     provider, fingerprint = founded
     home = directory / silo
-    home.mkdir()
-    settings = {"silo": silo, "data": "d", "provider": "prov", "provider_address": "127.0.0.1:1"}
-    (home / "silo.toml").write_text("".join(f'{key} = "{value}"\n' for key, value in settings.items()))
-    join(home, enrol(provider, [make_keys(home)])[0], fingerprint)
+    if not home.exists():
+        home.mkdir()
+        settings = {"silo": silo, "data": "d", "provider": "prov", "provider_address": "127.0.0.1:1"}
+        (home / "silo.toml").write_text("".join(f'{key} = "{value}"\n' for key, value in settings.items()))
+        join(home, enrol(provider, [make_keys(home)])[0], fingerprint)
     identity = load_identity(load_silo_config(home))
     config = load_provider_config(provider)
     offer = Offer(
@@ -138,6 +140,7 @@ def _send(founded: tuple[Path, str], silo: str, seat: Seat, base: BaseLLM, direc
     data = weights.encode({name: np.asarray(array, np.float32) for name, array in tensors.items()})
     with Registry(config.registry) as registry:
         registry.open_round(offer)
+        counter = 1 + sum(record.silo == silo for record in registry.releases(TITANIC.digest()))
         checks = Checks(tensor_shapes=tensor_shapes, certify_epsilon=lambda _m, _d: seat.guarantee.epsilon)
         desk = Desk(config, registry, load_provider_keys(config), checks)
         session = desk.begin(silo, Wish(round_challenge=offer.challenge, plaintext_length=len(data)))
@@ -149,7 +152,7 @@ def _send(founded: tuple[Path, str], silo: str, seat: Seat, base: BaseLLM, direc
                 session=session,
                 offer=offer,
                 guarantee=seat.guarantee,
-                counter=1,
+                counter=counter,
                 now=datetime.now(UTC).replace(microsecond=0),
             ),
             signer=identity.signer,
@@ -203,7 +206,7 @@ def test_a_revoked_silo_s_expert_speaks_no_more(  # noqa: PLR0913, PLR0917 - fix
     measured = open_assembly(config, base, fixed=True)
     question = "A woman of 30 in first class, fare 80 pounds. Did she survive the Titanic?"
     assert measured.answer(question, max_new_tokens=2)
-    assert assembly.unseat_revoked() == []
+    assert assembly.refresh() == Change()
     revoke(config.home, "leaver")
     # At the next question of a new process, and of one that keeps its assembly open; nobody else loses a seat.
     assert "leaver" not in {seat.silo for seat in open_assembly(config, base).seats("titanic")}
@@ -231,13 +234,44 @@ def test_an_expert_speaks_from_its_review_to_its_withdrawal(
     def silos() -> set[str]:
         return {seat.silo for seat in open_assembly(config, base).seats("titanic")}
 
+    live = open_assembly(config, base)
+    others = set(live.seats("titanic"))
     assert "visitor" not in silos()
     with Registry(config.registry) as registry:
         review(registry, config.limits, _keyring(config))
         assert "visitor" in silos()
+        # So it does in an assembly that was open before, where nobody else's seat is touched.
+        assert live.refresh() == Change(joined=[("titanic", "visitor")])
+        assert others < set(live.seats("titanic"))
         (record,) = [record for record in registry.releases(TITANIC.digest()) if record.silo == "visitor"]
         registry.withdraw(record.release_id, "test")
     assert "visitor" not in silos()
+    assert live.refresh() == Change(left=[("titanic", "visitor")])
+    assert set(live.seats("titanic")) == others
+
+
+def test_a_silo_s_newest_expert_has_its_seat(
+    config: ProviderConfig,
+    founded: tuple[Path, str],
+    base: BaseLLM,
+    make_seat: Callable[..., Seat],
+    tmp_path: Path,
+) -> None:
+    live = open_assembly(config, base)
+    _send(founded, "returner", make_seat(TITANIC, "returner", 9), base, tmp_path)
+    with Registry(config.registry) as registry:
+        review(registry, config.limits, _keyring(config))
+    live.refresh()
+    newer = make_seat(TITANIC, "returner", 10)
+    _send(founded, "returner", newer, base, tmp_path)
+    with Registry(config.registry) as registry:
+        review(registry, config.limits, _keyring(config))
+    assert live.refresh() == Change(replaced=[("titanic", "returner")])
+    for assembly in (live, open_assembly(config, base)):
+        (seat,) = [seat for seat in assembly.seats("titanic") if seat.silo == "returner"]
+        np.testing.assert_array_equal(seat.expert.weight_CD, newer.expert.weight_CD)
+    revoke(config.home, "returner")
+    assert live.refresh() == Change(left=[("titanic", "returner")])
 
 
 def _run(*arguments: str) -> int:

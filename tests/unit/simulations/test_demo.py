@@ -20,12 +20,13 @@ from llamdex_fl.errors import LlamdexError, PolicyError, ProcessError
 from llamdex_fl.rounds import Answer as Outcome
 from llamdex_fl.schema import Value, load_library_schema
 from simulations.datasets import LabelledRecord, Split
-from simulations.demo import DemoSettings, write_report
+from simulations.demo import write_report
 from simulations.demo.consortium import Domain
 from simulations.demo.figures import Measured, figures
 from simulations.demo.report import summary_rows
-from simulations.demo.stages import _Clock, _ordinary, _Rounds
-from simulations.evaluation import held_out_questions
+from simulations.demo.rounds import Rounds
+from simulations.demo.stages import _Clock
+from simulations.evaluation import held_out_questions, ordinary_routes
 
 HEART, TITANIC = load_library_schema("heart"), load_library_schema("titanic")
 
@@ -85,7 +86,7 @@ def report(assembly: AssembledLlamdex, heart: Domain, titanic: Domain) -> dict[s
         base=evaluate_base(assembly.base, {"heart": HEART}, held_out_questions(heart.schema, heart.splits, 0, 2)),
         patients=evaluate(assembly, held_out_questions(heart.schema, heart.splits, 0), timed=1, base_asked=0),
         passengers=evaluate(assembly, held_out_questions(titanic.schema, titanic.splits, 0, 2), timed=0, base_asked=0),
-        ordinary=_ordinary(assembly),
+        ordinary=ordinary_routes(assembly),
     )
     timings = {"data_s": 0.1, "rounds_s": 20.0, "questions_s": 3.5, "total_s": 23.6}
     return {
@@ -217,7 +218,7 @@ def test_a_refusal_that_stays_is_told_apart_from_one_that_passes(
 ) -> None:
     config: Any = SimpleNamespace(registry=tmp_path / "registry.sqlite", home=tmp_path)
     founded: Any = SimpleNamespace(provider="p", silo_homes={"north": tmp_path / "north", "south": tmp_path / "south"})
-    rounds = _Rounds(DemoSettings(out=tmp_path), founded, config, "b" * 64, lambda *_: None)
+    rounds = Rounds(tmp_path, founded, config, "b" * 64, lambda *_: None)
     silos = [SimpleNamespace(silo="north", outcome=str(outcome)), SimpleNamespace(silo="south", outcome="DONE")]
     consortium: Any = SimpleNamespace(run_round=lambda *_: SimpleNamespace(silos=silos))
     with pytest.raises(error) as refusal:
