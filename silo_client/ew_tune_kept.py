@@ -35,16 +35,15 @@ class KeptResults:
         if path is None:
             return
         try:
-            with path.open("a+b") as file:
-                file.seek(0)
-                *lines, rest = file.read().split(b"\n")
-                if rest:
-                    # Cut off: what is appended next must not continue it.
-                    file.write(b"\n")
+            path.touch()
+            content = path.read_bytes()
+            for line in content.splitlines():
+                self._take(path, line)
+            if content and not content.endswith(b"\n"):
+                # Cut off: what is appended next must not continue it.
+                _append(path, b"\n")
         except OSError as error:
             raise _unusable(path, type(error).__name__) from error
-        for line in lines:
-            self._take(path, line)
 
     def __contains__(self, name: str) -> bool:
         """Whether it is done."""
@@ -59,11 +58,7 @@ class KeptResults:
         self._results[name] = result
         if self._path is not None:
             line = json.dumps({"about": self._about, "name": name, "result": result}) + "\n"
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-            try:
-                os.write(descriptor, line.encode())
-            finally:
-                os.close(descriptor)
+            _append(self._path, line.encode())
 
     def _take(self, path: Path, line: bytes) -> None:
         try:
@@ -77,6 +72,15 @@ class KeptResults:
             raise _unusable(path, "something else")
         if told["about"] == self._about:
             self._results[told["name"]] = told["result"]
+
+
+def _append(path: Path, line: bytes) -> None:
+    """In one piece, at the end of what others wrote meanwhile."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, line)
+    finally:
+        os.close(descriptor)
 
 
 def _unusable(path: Path, got: str) -> InputError:
