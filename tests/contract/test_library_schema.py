@@ -78,19 +78,19 @@ class TestSentiment(LibrarySchemaContract):
         assert [feature.name for feature in self.schema.features] == ["text"]
 
 
-class TestNursery(TabularSchemaContract):
+class TestNursery(AskedSchemaContract):
     """Nursery."""
 
     schema = load_library_schema("nursery")
 
 
-class TestWine(TabularSchemaContract):
+class TestWine(AskedSchemaContract):
     """Wine."""
 
     schema = load_library_schema("wine")
 
 
-class TestBank(TabularSchemaContract):
+class TestBank(AskedSchemaContract):
     """Bank."""
 
     schema = load_library_schema("bank")

@@ -7,18 +7,19 @@ import random
 import re
 from collections.abc import Iterable, Mapping
 
-from llamdex_fl.connectors.numbers import find_numbers, write_number
-from llamdex_fl.connectors.questions.grammar import article, capital, joined, listing
+from llamdex_fl.connectors.numbers import write_number
+from llamdex_fl.connectors.questions.grammar import article, capital, counting, joined, listing
 from llamdex_fl.connectors.questions.person import Person
 from llamdex_fl.connectors.questions.question import CLOSE, OPEN, Question, legible, unmarked
 from llamdex_fl.connectors.questions.records import sample_record
+from llamdex_fl.connectors.questions.saying import can_say, fits, months_of, say
+from llamdex_fl.connectors.questions.typing_errors import typed_badly
 from llamdex_fl.connectors.questions.wording import Form, Phrase, Subject, Wording
 from llamdex_fl.errors import SchemaError
-from llamdex_fl.schema import Value
+from llamdex_fl.schema import Feature, Value
 
 __all__ = ["QuestionGenerator"]
 
-_COUNT_WORDS = ("no", "a", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _SURNAMES = ("Okafor", "Lindqvist", "Moreau", "Hughes", "Petrov", "Tanaka", "Silva", "Novak", "Byrne", "Haddad")
 _PROSE, _LETTER, _NOTES, _BULLETS, _PAIRS = "prose", "letter", "notes", "bullets", "pairs"
 _TRIES = 20  # one in ten thousand fails the first
@@ -56,7 +57,7 @@ class QuestionGenerator:
         """
         record = {name: float(v) if isinstance(v, int) else v for name, v in record.items()}
         for _ in range(_TRIES):
-            if legible(question := self._composed(record, rng)):
+            if legible(question := self._composed(record, rng), self._wording.schema):
                 return question
         raise SchemaError(
             f"The wording of {self._wording.schema.name} cannot say a record so that its numbers can be read.",
@@ -122,13 +123,15 @@ class QuestionGenerator:
         if with_age:
             remaining.discard("age")
         if person.pronoun == "I":
-            if with_age:
-                return rng.choice([f"I am {said}", f"I'm {said}", f"I am {said} years old", f"{said} years old here"])
-            return ""
+            ways = [f"I am {said}", f"I'm {said}", f"I am {said} years old", f"{said} years old here"]
+            return rng.choice(ways) if with_age else ""
         mark = self._marks(subject.states)
         noun = mark + subject.text + CLOSE * len(mark)
+        relation = subject.kind == "relation"
+        if with_age and feature is not None and _is_infant(feature, age) and rng.random() < 0.6:  # noqa: PLR2004
+            return self._infant_intro(noun, _as_float(age), rng, relation=relation, prose=register in {_PROSE, _LETTER})
         if register in {_PROSE, _LETTER}:
-            return self._spoken_intro(noun, said, rng, relation=subject.kind == "relation")
+            return self._spoken_intro(noun, said, rng, relation=relation)
         if not with_age:
             return noun
         if subject.kind == "short":
@@ -136,6 +139,16 @@ class QuestionGenerator:
             return rng.choice([f"{said}{glue}{noun}", f"{noun}, {said}", f"{noun} {said}", f"{said} y/o {noun}"])
         return rng.choice(
             [f"{noun}, {said}", f"{said} yo {noun}", f"{noun} of {said}", f"{noun} aged {said}", f"{noun}, {said} y"]
+        )
+
+    def _infant_intro(self, noun: str, age: float, rng: random.Random, *, relation: bool, prose: bool) -> str:
+        """The subject with an age in months."""
+        months = self._number("age", age, rng, form="months")
+        old = chr(OPEN + self._order["age"]) + f"{months_of(age)}-month-old" + CLOSE
+        one = f"my {noun}" if relation else f"{article(noun)} {noun}" if prose else noun
+        lead = "my" if relation else rng.choice(["this", "the"])
+        return rng.choice(
+            [f"{one}, {months} old", f"{one} of {months}", f"{one}, aged {months}", f"{lead} {old} {noun}"]
         )
 
     @staticmethod
@@ -166,6 +179,7 @@ class QuestionGenerator:
                 and covers <= remaining
                 and joint.absent <= absent
                 and all(record[name] == value for name, value in joint.states.items())
+                and _sayable(joint, record)
                 and len(chosen) < 3  # noqa: PLR2004 - a few joints, the rest singly
             ):
                 chosen.append(joint)
@@ -183,8 +197,13 @@ class QuestionGenerator:
     def _single(self, name: str, value: Value, rng: random.Random, forms: tuple[Form, ...]) -> Phrase:
         pool: list[Phrase] = []
         weights: list[float] = []
+        record = {name: value}
         for form in forms:
-            phrases = [p for p in self._by_feature.get((name, form), []) if p.states.get(name, value) == value]
+            phrases = [
+                p
+                for p in self._by_feature.get((name, form), [])
+                if p.states.get(name, value) == value and (not p.forms or _sayable(p, record))
+            ]
             special = [p for p in phrases if p.states]
             counted = [p for p in phrases if p.counted]
             plain = [p for p in phrases if p.numbers]
@@ -198,13 +217,16 @@ class QuestionGenerator:
     def _say(self, phrase: Phrase, record: Mapping[str, Value], person: Person, rng: random.Random) -> str:
         text = person.fill(phrase.text, rng)
         for name in sorted(phrase.numbers):  # a set's order changes from process to process
+            slot = r"\{" + re.escape(name) + r"(?::(\w+))?\}"
             # "{v}mm" and "\u00a3{v}" want digits: number words would run into the letters.
-            slot = re.escape("{" + name + "}")
-            glued = re.search(rf"[^\W_]{slot}|[\u00a3$]{slot}|{slot}[^\W_]", text)
-            number = self._number(name, _as_float(record[name]), rng, worded=0.0 if glued else 0.2)
-            text = text.replace("{" + name + "}", number)
+            glued = re.search(rf"[^\W_]{slot}|[\u00a3$\u20ac]{slot}|{slot}[^\W_]", text)
+            for match in re.finditer(slot, text):
+                value, form = _as_float(record[name]), match[1]
+                number = self._number(name, value, rng, worded=0.0 if glued else 0.2, form=form)
+                text = text.replace(match[0], number, 1)
         if phrase.counted:
-            text = text.replace("{counted}", self._counted(phrase.counted, record[phrase.counted], rng))
+            nouns = self._wording.counted_nouns[phrase.counted]
+            text = text.replace("{counted}", counting(int(_as_float(record[phrase.counted])), nouns, rng))
         marks = self._marks(phrase.covers() - phrase.numbers)
         return marks + text + CLOSE * len(marks)
 
@@ -212,29 +234,11 @@ class QuestionGenerator:
         """Opening marks of these features, in the schema's order."""
         return "".join(chr(OPEN + self._order[name]) for name in sorted(names, key=self._order.__getitem__))
 
-    def _number(self, name: str, value: float, rng: random.Random, *, worded: float = 0.2) -> str:
-        return chr(OPEN + self._order[name]) + write_number(value, rng, worded=worded) + CLOSE
-
-    def _counted(self, name: str, value: Value, rng: random.Random) -> str:
-        """A count as a list of nouns that sum to it: "two sisters and a brother"."""
-        singular, plural = self._wording.counted_nouns[name]
-        # A plural that several nouns share is a fallback for a noun of which there can be one ("mother").
-        several = [plural.count(word) == 1 and " or " not in word for word in plural]
-        left, parts, used = int(_as_float(value)), list[str](), set[int]()
-        while left:
-            free = [i for i in range(len(singular)) if i not in used]
-            many = [i for i in free if several[i]]
-            count = left if not free or len(parts) == 2 or rng.random() < 0.5 else rng.randint(1, left)  # noqa: PLR2004
-            index = rng.choice((free if count == 1 else many) or range(len(singular)))
-            used.add(index)
-            if count == 1:
-                one = rng.choice([article(singular[index]), "one", "1"])
-                parts.append(f"{one} {singular[index]}")
-            else:
-                word = str(count) if rng.random() < 0.3 else _COUNT_WORDS[count]  # noqa: PLR2004
-                parts.append(f"{word} {plural[index]}")
-            left -= count
-        return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+    def _number(
+        self, name: str, value: float, rng: random.Random, *, worded: float = 0.2, form: str | None = None
+    ) -> str:
+        said = say(form, value, rng, worded=worded) if form else write_number(value, rng, worded=worded)
+        return chr(OPEN + self._order[name]) + said + CLOSE
 
     # -- registers ---------------------------------------------------------------------------------------------
 
@@ -360,23 +364,17 @@ class QuestionGenerator:
             return text.lower()
         if kind < 0.5:  # noqa: PLR2004 - no full stops
             return text.replace(". ", " ")
-        numbers = find_numbers(text)
-        plain = [
-            match
-            for match in re.finditer(r"[A-Za-z]{5,}", text)
-            if not any(number.start < match.end() and match.start() < number.end for number in numbers)
-        ]
-        for match in rng.sample(plain, min(len(plain), rng.randint(1, 2))):
-            at = match.start() + rng.randint(1, len(match.group()) - 2)
-            swapped = text[at + 1] + text[at] if rng.random() < 0.6 else text[at]  # noqa: PLR2004
-            lost = len(swapped) == 1
-            typed = text[:at] + text[at + 1 :] if lost else text[:at] + swapped + text[at + 2 :]
-            if len(find_numbers(typed)) != len(numbers):
-                continue  # "there" has become "three"
-            text = typed
-            if lost:
-                break  # a lost letter shifts the later matches
-        return text
+        return typed_badly(text, rng)
+
+
+def _sayable(phrase: Phrase, record: Mapping[str, Value]) -> bool:
+    """Whether the forms of a phrase's numbers can say these values."""
+    return all(can_say(form, record[name]) for name, form in phrase.forms)
+
+
+def _is_infant(feature: Feature, age: Value) -> bool:
+    """Whether an age is one that people give in months."""
+    return fits("months", feature) and isinstance(age, float) and not age.is_integer() and months_of(age) is not None
 
 
 def _as_float(value: Value) -> float:

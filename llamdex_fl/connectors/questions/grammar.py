@@ -2,8 +2,11 @@
 
 import random
 import re
+from collections.abc import Sequence
 
-__all__ = ["article", "capital", "joined", "listing"]
+__all__ = ["article", "capital", "counting", "joined", "listing"]
+
+_COUNT_WORDS = ("no", "a", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 def article(noun: str) -> str:
@@ -29,3 +32,25 @@ def joined(clauses: list[str], rng: random.Random) -> str:
     for clause in clauses[1:]:
         text += rng.choice([", and ", "; ", ", ", " and ", ", while ", " \u2013 ", ", but "]) + clause
     return text
+
+
+def counting(count: int, nouns: tuple[Sequence[str], Sequence[str]], rng: random.Random) -> str:
+    """A count as a list of nouns that sum to it: "two sisters and a brother"; ``nouns`` are singulars and plurals."""
+    singular, plural = nouns
+    # A plural that several nouns share is a fallback for a noun of which there can be one ("mother").
+    several = [plural.count(word) == 1 and " or " not in word for word in plural]
+    left, parts, used = count, list[str](), set[int]()
+    while left:
+        free = [i for i in range(len(singular)) if i not in used]
+        many = [i for i in free if several[i]]
+        taken = left if not free or len(parts) == 2 or rng.random() < 0.5 else rng.randint(1, left)  # noqa: PLR2004
+        index = rng.choice((free if taken == 1 else many) or range(len(singular)))
+        used.add(index)
+        if taken == 1:
+            one = rng.choice([article(singular[index]), "one", "1"])
+            parts.append(f"{one} {singular[index]}")
+        else:
+            word = str(taken) if rng.random() < 0.3 else _COUNT_WORDS[taken]  # noqa: PLR2004
+            parts.append(f"{word} {plural[index]}")
+        left -= taken
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

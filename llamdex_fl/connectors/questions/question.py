@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from llamdex_fl.connectors.numbers import find_numbers
-from llamdex_fl.schema import Value
+from llamdex_fl.connectors.numbers import find_numbers, values_for
+from llamdex_fl.schema import Schema, Value
 
 __all__ = ["CLOSE", "OPEN", "Question", "legible", "unmarked"]
 
@@ -50,13 +50,18 @@ def unmarked(text: str, names: Sequence[str], record: Mapping[str, Value]) -> Qu
     return Question(out + text[last:], dict(record), spans)
 
 
-def legible(question: Question) -> bool:
+def legible(question: Question, schema: Schema) -> bool:
     """Whether each number can still be read where it stands: "two hundred" and "one sister" may have met in between."""
     read = find_numbers(question.text)
     for name, spans in question.spans.items():
-        value = question.features[name]
+        value, feature = question.features[name], schema.feature(name)
+        if feature.is_category:
+            continue
+        values = values_for(read, feature)
         for start, end in spans:
-            alone = any(number.value == value for number in find_numbers(question.text[start:end]))
-            if alone and not any(n.value == value and n.start < end and start < n.end for n in read):
+            alone = value in values_for(find_numbers(question.text[start:end]), feature)
+            if alone and not any(
+                said == value and n.start < end and start < n.end for n, said in zip(read, values, strict=True)
+            ):
                 return False
     return True

@@ -3,7 +3,11 @@
 import math
 import random
 
+from llamdex_fl.connectors.questions.saying import MOST_MONTHS, fits
 from llamdex_fl.schema import Feature, Schema, Value
+
+#: How often an age is a small child's, in whole months: chance alone would make next to none of them.
+_IN_MONTHS = 0.08
 
 __all__ = ["sample_record"]
 
@@ -20,6 +24,9 @@ def _sample_value(feature: Feature, rng: random.Random) -> Value:
     if feature.is_category:
         return rng.choice(feature.categories)
     low, high = feature.low_high()
+    if fits("months", feature) and feature.kind == "number" and rng.random() < _IN_MONTHS:
+        months = round(rng.randint(1, MOST_MONTHS) / 12, 2)
+        return min(max(months, low), high)
     if low <= 0 <= high and rng.random() < 0.2:  # noqa: PLR2004 - "none" is a common thing to say
         return 0.0
     # Small counts: small values are the common ones.

@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from llamdex_fl.connectors.questions.saying import FORMS_OF_NUMBERS, fits
 from llamdex_fl.errors import SchemaError
 from llamdex_fl.schema import Feature, Schema, Value
 
@@ -34,7 +35,7 @@ _PRONOUNS = ("he", "she", "they", "it", "I")
 _FEATURE_KEYS = {"label", "clause", "np", "note", "absent", "value", "counted"}
 _PERSON_SLOTS = {"he", "him", "his", "has", "is", "was", "does"}
 _CHATTER_SLOTS = {"n", "name"}
-_SLOT = re.compile(r"\{(\w*)\}")
+_SLOT = re.compile(r"\{([\w:]*)\}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +43,8 @@ class Phrase:
     """A phrase that states features.
 
     ``states`` are the values that its words say, ``numbers`` the numeric features whose slots it holds, ``absent``
-    the features that it says are not known. ``counted`` names the feature that a ``{counted}`` slot lists.
+    the features that it says are not known. ``counted`` names the feature that a ``{counted}`` slot lists. ``forms``
+    are the features of slots with a form ("{day:ordinal}"), each with its form, which may not say every value.
     """
 
     form: Form
@@ -51,6 +53,7 @@ class Phrase:
     numbers: frozenset[str] = frozenset()
     absent: frozenset[str] = frozenset()
     counted: str | None = None
+    forms: frozenset[tuple[str, str]] = frozenset()
 
     def covers(self) -> frozenset[str]:
         """The present features that the phrase says."""
@@ -138,9 +141,24 @@ def sources_of(path: Path) -> list[tuple[str, str]]:
 
 
 def ordinary_questions() -> list[str]:
-    """Questions that no schema answers, near misses among them, for training the router."""
-    path = files("llamdex_fl.connectors.questions") / "wording" / "ordinary.txt"
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    """Questions that no schema answers, each once, for training the router.
+
+    Those of ``ordinary.txt`` come first, then the near misses of the schemas, in the order of their files.
+    """
+    folder = files("llamdex_fl.connectors.questions") / "wording"
+    near = [
+        path
+        for schema in sorted(folder.iterdir(), key=lambda one: one.name)
+        if schema.is_dir()
+        for path in sorted(schema.iterdir(), key=lambda one: one.name)
+        if path.name.startswith("near_misses-") and path.name.endswith(".txt")
+    ]
+    lines = [
+        line.strip()
+        for path in (folder / "ordinary.txt", *near)
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    return list(dict.fromkeys(line for line in lines if line))
 
 
 def _merge(schema: Schema, sources: Iterable[tuple[str, str]]) -> Wording:
@@ -308,15 +326,35 @@ class _Collector:
         states: Mapping[str, Value] | None = None,
         absent: Iterable[str] = (),
     ) -> Phrase:
-        numbers = set()
+        numbers, said_as = set[str](), set[tuple[str, str]]()
         for slot in _SLOT.findall(text):
-            if slot == "v" and feature is not None and not feature.is_category:
-                numbers.add(feature.name)
-            elif slot not in _PERSON_SLOTS:
-                if slot in {"v", *_CHATTER_SLOTS} or self._schema.feature(slot).is_category:
+            name, _, shape = slot.partition(":")
+            said = feature
+            if name != "v" or feature is None or feature.is_category:
+                if slot in _PERSON_SLOTS:
+                    continue
+                if name in {"v", *_CHATTER_SLOTS} or (said := self._schema.feature(name)).is_category:
                     raise self._wrong(repr(text), "a slot that docs/wording.md allows here", slot)
-                numbers.add(slot)
+            assert said is not None  # noqa: S101 - a slot that names no feature has been refused
+            numbers.add(said.name)
+            if ":" in slot:
+                self._form_of_number(text, shape, said)
+                said_as.add((said.name, shape))
         if feature is not None and feature.name not in numbers:
             raise self._wrong(repr(text), "the slot {v}", "none")
-        text = text.replace("{v}", "{" + feature.name + "}") if feature is not None else text
-        return Phrase(form=form, text=text, states=states or {}, numbers=frozenset(numbers), absent=frozenset(absent))
+        text = re.sub(r"\{v(?=[:}])", "{" + feature.name, text) if feature is not None else text
+        return Phrase(
+            form=form,
+            text=text,
+            states=states or {},
+            numbers=frozenset(numbers),
+            absent=frozenset(absent),
+            forms=frozenset(said_as),
+        )
+
+    def _form_of_number(self, text: str, shape: str, feature: Feature) -> None:
+        if shape not in FORMS_OF_NUMBERS:
+            raise self._wrong(repr(text), f"a form of a number: {', '.join(FORMS_OF_NUMBERS)}", shape or "none")
+        if not fits(shape, feature):
+            got = f"{feature.name}, {feature.expected()}, in {feature.unit or 'no unit'}"
+            raise self._wrong(repr(text), f"{FORMS_OF_NUMBERS[shape]} for the form {shape}", got)

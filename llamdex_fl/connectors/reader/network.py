@@ -32,13 +32,18 @@ _MOST_SAID_NUMBERS = 12
 
 
 def said_values(feature: Feature) -> tuple[str | float, ...]:
-    """The values of a feature that words can say without a number, in a fixed order."""
+    """The values of a feature that words can say without a number, in a fixed order.
+
+    A category, each value of an integer whose range spans at most 12, -1, 0 and 1 of other integers ("never contacted"
+    as -1, "the single contact"), 0 of numbers.
+    """
     if feature.is_category:
         return feature.categories
     low, high = feature.low_high()
     if feature.kind == "integer" and high - low <= _MOST_SAID_NUMBERS:
         return tuple(float(value) for value in range(math.ceil(low), math.floor(high) + 1))
-    return (0.0,) if low <= 0 <= high else ()
+    special = (-1.0, 0.0, 1.0) if feature.kind == "integer" else (0.0,)
+    return tuple(value for value in special if low <= value <= high)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from llamdex_fl.base_llm.quiet import quiet_loading
-from llamdex_fl.connectors.numbers import Number, find_numbers
+from llamdex_fl.connectors.numbers import Number, find_numbers, values_for
 from llamdex_fl.connectors.reader.network import EncodedQuestions, ReaderNetwork, SchemaVocabulary, said_values
 from llamdex_fl.errors import ArtefactError
 from llamdex_fl.schema import Feature, Schema, Value, parse_schema
@@ -23,7 +23,7 @@ __all__ = ["MOST_TOKENS", "Batch", "Reader", "Reading"]
 
 #: Tokens of a question that are read, the encoder's two special ones among them.
 MOST_TOKENS = 384
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +152,8 @@ class Reader:
         for row, found in enumerate(batch.numbers):
             for index, feature in enumerate(schema.features):
                 if not feature.is_category:
-                    for column, number in enumerate(found):
-                        allowed_BFC[row, index, column] = feature.contains(number.value)
+                    for column, value in enumerate(values_for(found, feature)):
+                        allowed_BFC[row, index, column] = value is not None
         return allowed_BFC
 
     @torch.inference_mode()
@@ -193,8 +193,9 @@ class Reader:
         for index, feature in enumerate(schema.features):
             row = probability_FO[index].tolist()
             chances: dict[Value, float] = {None: row[-1]}
-            for column, number in enumerate(numbers):
-                chances[number.value] = chances.get(number.value, 0.0) + row[column]
+            for column, number in enumerate(values_for(numbers, feature)):
+                if number is not None:
+                    chances[number] = chances.get(number, 0.0) + row[column]
             for value, chance in zip(said_values(feature), said_FV[index].tolist(), strict=False):
                 chances[value] = chances.get(value, 0.0) + chance
             best = max(chances, key=chances.__getitem__)

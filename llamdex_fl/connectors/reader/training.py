@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from llamdex_fl.connectors.numbers import values_for
 from llamdex_fl.connectors.questions import Question, QuestionGenerator, Wording
 from llamdex_fl.connectors.reader.network import said_values
 from llamdex_fl.connectors.reader.reader import Batch, Reader
@@ -157,9 +158,12 @@ def _right(  # noqa: PLR0913, PLR0917 - questions and their tensors
             value = question.features[feature.name]
             right_O = right_BFO[place, index]
             spans = question.spans.get(feature.name, ())
-            for column, number in enumerate(batch.numbers[row]):
-                right_O[column] = number.value == value and any(
-                    number.start < end and start < number.end for start, end in spans
+            numbers = batch.numbers[row]
+            for column, (number, said) in enumerate(zip(numbers, values_for(numbers, feature), strict=True)):
+                right_O[column] = (
+                    value is not None
+                    and said == value
+                    and any(number.start < end and start < number.end for start, end in spans)
                 )
             values = said_values(feature)
             if value in values:

@@ -63,7 +63,7 @@ def test_the_values_of_a_feature_start_well_apart(tiny_encoder: Path) -> None:
 
 @pytest.mark.parametrize("text", ["weighs 51 grams", "51", "it has (51.5) and one hundred and two, -3!", "53m 7"])
 def test_a_number_is_the_mean_of_its_own_tokens(untrained: Reader, text: str) -> None:
-    batch = untrained.batch([text, "a longer text so that the first is padded, without a number"])
+    batch = untrained.batch([text, "a longer text so that the other is padded, without a number"])
     assert batch.numbers[0]
     for column, number in enumerate(batch.numbers[0]):
         weights_T = batch.numbers_BCT[0, column]
@@ -196,7 +196,7 @@ def _newer(folder: Path) -> None:
 
 def _other_schema(folder: Path) -> None:
     heart = load_library_schema("heart").as_dict()
-    (folder / "reader.json").write_text(json.dumps({"format": 1, "schemas": [heart]}), encoding="utf-8")
+    (folder / "reader.json").write_text(json.dumps({"format": 2, "schemas": [heart]}), encoding="utf-8")
 
 
 _DAMAGES = {
@@ -204,7 +204,7 @@ _DAMAGES = {
     "no description": _delete("reader.json"),
     "a description that is no JSON": _write("reader.json", b"{"),
     "a description that is no object": _write("reader.json", b"[]"),
-    "a description without schemas": _write("reader.json", b'{"format": 1}'),
+    "a description without schemas": _write("reader.json", b'{"format": 2}'),
     "another version": _newer,
     "tensors of other schemas": _other_schema,
     "no tensors": _delete("reader.safetensors"),
@@ -289,8 +289,11 @@ def test_a_schema_may_have_a_name_that_torch_uses_itself(tiny_encoder: Path, toy
         ("integer", (0.0, 3.0), (0.0, 1.0, 2.0, 3.0)),
         ("integer", (0.5, 2.5), (1.0, 2.0)),
         ("integer", (-2.5, -0.5), (-2.0, -1.0)),
-        ("integer", (0.0, 100.0), (0.0,)),
-        ("integer", (1.0, 100.0), ()),
+        ("integer", (0.0, 100.0), (0.0, 1.0)),
+        ("integer", (-1.0, 900.0), (-1.0, 0.0, 1.0)),
+        ("integer", (-8000.0, 100000.0), (-1.0, 0.0, 1.0)),
+        ("integer", (1.0, 100.0), (1.0,)),
+        ("integer", (20.0, 100.0), ()),
         ("number", (-1.0, 3.0), (0.0,)),
     ],
 )

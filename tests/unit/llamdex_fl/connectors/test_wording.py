@@ -54,6 +54,9 @@ _WRONG = {
     "an unknown slot in chatter": _without("it took {n} days", "it took {days} days"),
     "a slot in a subject": _without('"pear"', '"{n} pears"'),
     "a slot in a label": _without('label = ["colour"]', 'label = ["{v}"]'),
+    "an unknown form of a number": _without("{he} weighs {v} grams", "{he} weighs {v:roman} grams"),
+    "a form that the unit does not fit": _without("{he} weighs {v} grams", "{he} weighs {v:milli}"),
+    "a form of a person's slot": _without("{he} weighs {v} grams", "{he:ordinal} weighs {v} grams"),
     "no subject": _without('[[subject]]\nnoun = ["fruit", "apple", "pear"]\npronoun = "it"\nstates = {}'),
     "no question": _without('sentence = ["Is {he} ripe?"]'),
     "an unknown key": _with('[greeting]\ntext = ["Hello"]'),
@@ -93,3 +96,33 @@ def test_ordinary_questions_are_questions_and_differ() -> None:
     questions = ordinary_questions()
     assert len(questions) >= 200
     assert len(set(questions)) == len(questions)
+
+
+def test_near_misses_of_every_schema_are_ordinary_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        "ordinary.txt": "Who?\n\nWhat is new?\n",
+        "wine/near_misses-second.txt": "Which wine goes with fish?\nWho?\n",
+        "wine/near_misses-first.txt": "How is wine made?\n",
+        "bank/near_misses-first.txt": "  What is a bank? \n",
+        "bank/notes.txt": "no question\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / "wording" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    monkeypatch.setattr("llamdex_fl.connectors.questions.wording.files", lambda _: tmp_path)
+    assert ordinary_questions() == [
+        "Who?", "What is new?", "What is a bank?", "How is wine made?", "Which wine goes with fish?",
+    ]  # fmt: skip
+
+
+def test_phrases_know_the_forms_of_their_numbers(tmp_path: Path, toy_schema: Schema) -> None:
+    path = tmp_path / "fruit.toml"
+    joint = '[[joint]]\nform = "note"\ntext = ["red, no. {weight:ordinal}"]\nstates = { colour = "red" }'
+    text = _TOY.read_text(encoding="utf-8").replace("{he} weighs {v} grams", "{he} {is} the {v:ordinal}")
+    path.write_text(f"{text}\n{joint}\n", encoding="utf-8")
+    by_text = {phrase.text: phrase for phrase in load_wording(toy_schema, path).phrases}
+    for wanted in ("{he} {is} the {weight:ordinal}", "red, no. {weight:ordinal}"):
+        assert by_text[wanted].numbers == {"weight"}
+        assert by_text[wanted].forms == {("weight", "ordinal")}
+    assert by_text["{his} weight {is} {weight}"].forms == set()

@@ -1,0 +1,135 @@
+"""Several numbers that say one value together: "4 minutes and 5 seconds", "4:05 min", "a year and a half"."""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+
+from llamdex_fl.connectors.units import UNITS, Number, Unit, unit_after
+
+__all__ = ["with_composites"]
+
+_GAP = re.compile(r"[^\S\n]{0,2}(?:,|&|\+|and|plus|, and|-)?[^\S\n]{0,2}", re.IGNORECASE)
+_LONGEST_GAP = 9
+_HALF = re.compile(r"[^\S\n]{1,2}and[\s-]a[\s-]half\b(?![\s-](?:brother|sister))", re.IGNORECASE)
+_OLD = re.compile(r"[\s-]old\b", re.IGNORECASE)
+#: "a year and a half": the article counts as one where more follows, or "old".
+_ARTICLE = re.compile(r"\ban?(?=[\s-](?:second|minute|hour|day|week|month|year)\b)", re.IGNORECASE)
+#: 4:05 min, 4:05, 1:02:05; not 4:05 pm.
+_COLONS = re.compile(
+    r"(?<![\w:.,/])(?:(?P<h>\d{1,2}):)?(?P<m>\d{1,3}):(?P<s>[0-5]\d)(?![\d:]|[^\S\n]?(?:[ap]\.?m\b|o'clock|uhr\b))"
+    r"(?P<unit>[^\S\n]?(?:min(?:ute)?s?|m|h(?:ours?|rs?)?)\b)?",
+    re.IGNORECASE,
+)
+_AT = re.compile(r"\b(?:at|by|since|from|until|around) \Z", re.IGNORECASE)
+#: 4m05s, 1 h 2 m 5 s, 1h02: "m" alone might as well be metres.
+_COMPACT = re.compile(
+    r"(?<![\w.,:])(?:(?P<h>\d{1,2})[^\S\n]?h[^\S\n]?)?(?:(?P<m>\d{1,3})[^\S\n]?m[^\S\n]?)(?P<s>[0-5]?\d)[^\S\n]?s(?:ecs?)?\b"
+    r"|(?<![\w.,:])(?P<h2>\d{1,2})[^\S\n]?h[^\S\n]?(?P<m2>[0-5]?\d)(?:[^\S\n]?m)?\b",
+    re.IGNORECASE,
+)
+
+#: Without a digit before a unit of one letter there is no short form.
+_COMPACT_HINT = re.compile(r"\d[^\S\n]?[hm]", re.IGNORECASE)
+#: Where a number starts, where the unit behind it ends, and the number.
+_Link = tuple[int, int, Number]
+
+
+def with_composites(numbers: Sequence[Number], text: str) -> list[Number]:
+    """The numbers, each with the unit behind it, and the composites that they make; sorted by where they start."""
+    counted: list[Number] = []
+    chain: list[_Link] = []
+    reach = 0
+    for number in numbers:
+        if number.start < reach:
+            continue  # "mg/100 ml", "g/cm3"
+        found = None if number.ordinal or number.composite else unit_after(text, number.end)
+        if found is None:
+            counted.append(number)
+            chain.append((number.start, number.end, number))
+        else:
+            counted.append(Number(number.start, number.end, number.value, found[0]))
+            chain.append((number.start, found[1], counted[-1]))
+            reach = found[1]
+    shorts = _written_short(text) if ":" in text or _COMPACT_HINT.search(text) else []
+    articles = _articles(counted, text)
+    if not (shorts or articles or any(number.unit is not None for number in counted)):
+        return counted
+    chain = sorted((*chain, *articles), key=lambda link: link[0])
+    spans = {(number.start, number.end): number for number in (*shorts, *_joined(chain, text))}
+    old = [article for _, end, article in articles if _OLD.match(text, end)]
+    return sorted((*counted, *old, *spans.values()), key=lambda number: (number.start, -number.end))
+
+
+def _articles(counted: Sequence[Number], text: str) -> list[_Link]:
+    """Articles before a unit as ones; those that no other number covers."""
+    matches = list(_ARTICLE.finditer(text))
+    taken = {place for number in counted for place in range(number.start, number.end)} if matches else set()
+    articles = []
+    for match in matches:
+        found = unit_after(text, match.end())
+        if found is not None and match.start() not in taken:
+            articles.append((match.start(), found[1], Number(match.start(), match.end(), 1.0, found[0])))
+    return articles
+
+
+def _written_short(text: str) -> list[Number]:
+    composites = []
+    for match in _COLONS.finditer(text):
+        hours, minutes, seconds = int(match["h"] or 0), int(match["m"]), int(match["s"])
+        unit = (match["unit"] or "").strip().lower()
+        if not unit and _AT.search(text, max(0, match.start() - 8), match.start()):
+            continue  # a time of day
+        if unit.startswith("h") and not hours:
+            hours, minutes, seconds = minutes, seconds, 0
+        composites.append(_in_seconds(match, hours, minutes, seconds))
+    for match in _COMPACT.finditer(text):
+        hours, minutes = int(match["h"] or match["h2"] or 0), int(match["m"] or match["m2"] or 0)
+        composites.append(_in_seconds(match, hours, minutes, int(match["s"] or 0)))
+    return composites
+
+
+def _in_seconds(match: re.Match[str], hours: int, minutes: int, seconds: int) -> Number:
+    value = float(hours * 3600 + minutes * 60 + seconds)
+    return Number(match.start(), match.end(), value, UNITS["seconds"], composite=True)
+
+
+def _joined(chain: Sequence[_Link], text: str) -> list[Number]:
+    """Numbers that stand next to each other in units that go on from each other, the larger first."""
+    composites = []
+    position = 0
+    while position < len(chain):
+        start, end, first = chain[position]
+        position += 1
+        if first.unit is None or first.unit.dimension not in {"clock", "calendar"}:
+            continue
+        last, parts = first, 1
+        total = Decimal(repr(first.value)) * first.unit.factor
+        while position < len(chain) and _goes_on(last, end, chain[position][2], text):
+            _, end, last = chain[position]
+            total += Decimal(repr(last.value)) * _factor(last.unit)
+            position, parts = position + 1, parts + 1
+        half = _HALF.match(text, end)
+        if half is not None:
+            total += _factor(last.unit) / 2
+            end, parts = half.end(), parts + 1
+        if parts > 1 and first.value >= 0:
+            composites.append(Number(start, end, float(total / _factor(last.unit)), last.unit, composite=True))
+    return composites
+
+
+def _factor(unit: Unit | None) -> Decimal:
+    assert unit is not None  # noqa: S101 - only numbers with a unit make a composite
+    return unit.factor
+
+
+def _goes_on(last: Number, end: int, following: Number, text: str) -> bool:
+    larger, smaller = last.unit, following.unit
+    if (
+        larger is None
+        or smaller is None
+        or larger.dimension != smaller.dimension
+        or following.start - end > _LONGEST_GAP
+    ):
+        return False
+    fits = 0 <= following.value < larger.factor / smaller.factor
+    return fits and following.start >= end and _GAP.fullmatch(text, end, following.start) is not None

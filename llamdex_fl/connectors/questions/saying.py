@@ -1,0 +1,135 @@
+"""The forms in which a slot may say a number: a duration, months of age, milligrams, an ordinal, times.
+
+Each form says some values only; ``can_say`` tells which, so that a generator takes another phrase for the others.
+What ``say`` writes, ``find_numbers`` finds again with the value that was said; a property test keeps it so.
+"""
+
+import random
+from decimal import Decimal
+
+from llamdex_fl.connectors.numbers import ordinal_words, write_number
+from llamdex_fl.connectors.units import unit_of
+from llamdex_fl.schema import Feature, Value
+
+__all__ = ["FORMS_OF_NUMBERS", "MOST_MONTHS", "can_say", "fits", "months_of", "say"]
+
+#: Each form of a slot, with what a feature must be to take it.
+FORMS_OF_NUMBERS = {
+    "duration": "a feature whose unit is seconds",
+    "months": "a feature whose unit is years",
+    "milli": "a feature whose unit is g/l",
+    "ordinal": "an integer",
+    "times": "an integer",
+}
+_UNIT = {"duration": "seconds", "months": "years", "milli": "g/l"}
+MOST_MONTHS, _MOST_ORDINAL, _MOST_TIMES = 36, 99, 99
+_HALF_A_MINUTE, _MINUTE, _HOUR = 30, 60, 3600
+
+
+def fits(form: str, feature: Feature) -> bool:
+    """Whether a feature's slot may have this form: what it measures decides."""
+    if form not in _UNIT:
+        return form in FORMS_OF_NUMBERS and feature.kind == "integer"
+    unit = unit_of(feature.unit)
+    return not feature.is_category and unit is not None and unit.name == _UNIT[form]
+
+
+def can_say(form: str, value: Value) -> bool:
+    """Whether a form says this value, and exactly."""
+    if not isinstance(value, float):
+        return False
+    if form == "months":
+        return months_of(value) is not None
+    if form == "milli":
+        return value >= 0 and Decimal(repr(value)) * 10_000 % 1 == 0
+    least, most = {"duration": (0, 1e6), "ordinal": (1, _MOST_ORDINAL), "times": (1, _MOST_TIMES)}[form]
+    return value.is_integer() and least <= value <= most
+
+
+def months_of(years: float) -> int | None:
+    """The months, 1 to 36, that an age in years says, rounded to two decimals as lists have it; else None."""
+    months = round(years * 12) if 0 < years <= MOST_MONTHS else 0
+    return months if 1 <= months <= MOST_MONTHS and round(months / 12, 2) == years else None
+
+
+def say(form: str, value: float, rng: random.Random, *, worded: float = 0.3) -> str:
+    """Write a number in a form that can say it; ``worded`` is the chance of number words for its digits."""
+    words = 1.0 if rng.random() < worded else 0.0
+    whole = int(value)
+    if form == "duration":
+        return _duration(whole, rng, words)
+    if form == "months":
+        return _months(months_of(value) or 0, rng, words)
+    if form == "milli":
+        milli = float(Decimal(repr(value)) * 1000)
+        return _digits(milli, rng, words) + rng.choice(
+            [" mg/l", " mg/l", " mg/L", "mg/l" if not words else " mg/l", " mg per litre", " milligrams per liter"]
+        )
+    if form == "ordinal":
+        return ordinal_words(whole, rng) if words else f"{whole}{_suffix(whole)}"
+    return {1: "once", 2: "twice"}.get(whole) or f"{_digits(whole, rng, words)} times"
+
+
+def _digits(value: float, rng: random.Random, words: float) -> str:
+    """Plain digits or words: no thousands separators, no ".0"."""
+    if words:
+        return write_number(float(value), rng, worded=1.0)
+    return format(Decimal(repr(float(value))).normalize(), "f")
+
+
+def _suffix(whole: int) -> str:
+    teens = whole % 100 in {11, 12, 13}
+    return "th" if teens else {1: "st", 2: "nd", 3: "rd"}.get(whole % 10, "th")
+
+
+def _several(count: float, noun: str, rng: random.Random, words: float) -> str:
+    return f"{_digits(count, rng, words)} {noun}{'' if count == 1 else 's'}"
+
+
+def _months(months: int, rng: random.Random, words: float) -> str:
+    years, rest = divmod(months, 12)
+    ways = [_several(months, "month", rng, words)] * 3 + [_several(months, rng.choice(["mo", "mth"]), rng, 0.0)]
+    if years and rest:
+        glue = rng.choice([" and ", " ", ", "])
+        ways.append(_several(years, "year", rng, words) + glue + _several(rest, "month", rng, words))
+    if rest == 6:  # noqa: PLR2004 - half a year
+        ways.append(
+            {0: "half a year", 1: "a year and a half"}.get(years) or f"{_digits(years, rng, words)} and a half years"
+        )
+    return rng.choice(ways)
+
+
+def _duration(seconds: int, rng: random.Random, words: float) -> str:
+    minutes, rest = divmod(seconds, _MINUTE)
+    plain = [_several(seconds, "second", rng, words), f"{seconds} {rng.choice(['s', 'sec', 'secs', 'seconds'])}"]
+    if not minutes:
+        return rng.choice([*plain, "half a minute"] if rest == _HALF_A_MINUTE else plain)
+    return rng.choice(plain if rng.random() < 0.25 else _minutes(minutes, rest, rng, words))  # noqa: PLR2004 - some
+
+
+def _minutes(minutes: int, rest: int, rng: random.Random, words: float) -> list[str]:
+    """Ways to say whole minutes and what remains of the next; the long form more often than any short one."""
+    long = _several(minutes, "minute", rng, words)
+    short = f"{minutes} {rng.choice(['min', 'mins', 'm' if rest else 'min'])}"
+    if not rest:
+        return [long, long, short, f"{minutes}:00 min", f"{minutes} min"]
+    seconds = _several(rest, "second", rng, words)
+    ways = [f"{long} and {seconds}", f"{long} and {seconds}", f"{long} {seconds}", f"{long}, {seconds}"]
+    ways += [
+        f"{short} {rest} {'s' if short.endswith('m') else rng.choice(['s', 'sec', 'secs'])}",
+        f"{minutes}m{rest:02d}s",
+    ]
+    ways += [f"{minutes}:{rest:02d} {rng.choice(['min', 'minutes', 'mins'])}", f"{minutes}:{rest:02d}"]
+    if rest >= _HALF_A_MINUTE:
+        half = "half a minute" if not minutes else f"{_digits(minutes, rng, words)} and a half minutes"
+        more = rest - _HALF_A_MINUTE
+        ways.append(
+            half if not more else f"{half} {rng.choice(['plus', 'and'])} {_several(more, 'second', rng, words)}"
+        )
+    if rest % 6 == 0:
+        ways.append(f"{minutes}.{rest // 6} {rng.choice(['minutes', 'min'])}")
+    if minutes >= _MINUTE:
+        hours, left = divmod(minutes, _MINUTE)
+        parts = [_several(n, u, rng, words) for n, u in ((hours, "hour"), (left, "minute"), (rest, "second")) if n]
+        ways += [" ".join(parts), " and ".join(parts), f"{hours}:{left:02d}:{rest:02d}"]
+    return ways

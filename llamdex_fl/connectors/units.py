@@ -1,0 +1,175 @@
+"""Numbers with their units, and what a number in one unit is in another: the value that a feature takes from it.
+
+Only units with an exact relation are known: clock time (seconds to weeks), age (months and years), mass, and mass in
+a volume. Everything else ("mm Hg", "euros") is no unit here, so that a number before it stays as it stands.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from functools import cache
+from typing import Literal
+
+from llamdex_fl.schema import Feature
+
+__all__ = ["UNITS", "Number", "Unit", "unit_after", "unit_of", "value_for", "values_for"]
+
+Dimension = Literal["clock", "calendar", "mass", "concentration"]
+_DAYS_A_YEAR = Decimal("365.25")
+_AGE = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit as a multiple of its dimension's own: seconds, months, grams, grams in a litre.
+
+    ``mass`` is the numerator of a concentration, in grams.
+    """
+
+    name: str
+    dimension: Dimension
+    factor: Decimal
+    mass: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number as written: ``text[start:end]`` says ``value``.
+
+    Attributes:
+        start: where it begins in the text.
+        end: where it ends; a unit behind it stands outside, but a composite holds its units.
+        value: the number.
+        unit: what it counts, where that stands behind it and is known.
+        composite: its unit is part of it; mostly several numbers that make one ("4 minutes and 5 seconds"), which
+            are found beside it.
+        ordinal: "14th", "fourteenth".
+    """
+
+    start: int
+    end: int
+    value: float
+    unit: Unit | None = None
+    composite: bool = False
+    ordinal: bool = False
+
+
+def _unit(name: str, dimension: Dimension, factor: str, mass: str | None = None) -> Unit:
+    return Unit(name, dimension, Decimal(factor), None if mass is None else Decimal(mass))
+
+
+_LITRE = r"(?:l|lit(?:re|er)s?)"
+_PER = r"\s?(?:/|per|a)\s?"
+_GRAM, _MILLI, _MICRO = (
+    r"(?:g|gm|gr|grams?|grammes?)",
+    r"(?:mg|milligram(?:me)?s?)",
+    r"(?:[u\u00b5\u03bc]g|mcg|microgram(?:me)?s?)",
+)
+_CUBIC_CENTIMETRE = r"(?:ml|cc|cm3|cm\u00b3|cm\^3|millilit(?:re|er)s?)"
+_DECILITRE = r"(?:dl|decilit(?:re|er)s?|100\s?ml)"
+#: Each unit with the ways in which people write it; the first that fits counts, so the longer come first.
+_WRITTEN: tuple[tuple[Unit, str], ...] = (
+    (_unit("mg/dl", "concentration", "0.01", "0.001"), rf"{_MILLI}{_PER}{_DECILITRE}|mg\s?%"),
+    (_unit("g/dl", "concentration", "10", "1"), rf"{_GRAM}{_PER}{_DECILITRE}"),
+    (_unit("g/ml", "concentration", "1000", "1"), rf"{_GRAM}{_PER}{_CUBIC_CENTIMETRE}"),
+    (_unit("kg/l", "concentration", "1000", "1000"), rf"kg{_PER}{_LITRE}"),
+    (_unit("kg/m3", "concentration", "1", "1000"), rf"kg{_PER}(?:m3|m\u00b3|m\^3|cubic\s+met(?:re|er))"),
+    (_unit("g/l", "concentration", "1", "1"), rf"{_GRAM}{_PER}{_LITRE}|g\s?l-1"),
+    (_unit("mg/l", "concentration", "0.001", "0.001"), rf"{_MILLI}{_PER}{_LITRE}|mg\s?l-1"),
+    (_unit("ug/l", "concentration", "0.000001", "0.000001"), rf"{_MICRO}{_PER}{_LITRE}"),
+    (_unit("kg", "mass", "1000"), r"(?:kg|kilos?|kilogram(?:me)?s?)"),
+    (_unit("g", "mass", "1"), _GRAM),
+    (_unit("mg", "mass", "0.001"), _MILLI),
+    (_unit("years", "calendar", "12"), r"y/o|y\.o\.|yo|y|yrs?|years?"),
+    (_unit("months", "calendar", "1"), r"months?|mths?|mos?"),
+    (_unit("weeks", "clock", "604800"), r"weeks?|wks?"),
+    (_unit("days", "clock", "86400"), r"days?"),
+    (_unit("hours", "clock", "3600"), r"hours?|hrs?|h"),
+    (_unit("minutes", "clock", "60"), r"minutes?|mins?"),
+    (_unit("seconds", "clock", "1"), r"seconds?|secs?|s"),
+)
+#: The units by name.
+UNITS = {unit.name: unit for unit, _ in _WRITTEN}
+_ANY = "|".join(f"(?P<u{index}>{pattern})" for index, (_, pattern) in enumerate(_WRITTEN))
+_LETTER = re.compile(r"[^\S\n]{0,2}[-\u2010\u2011]?[^\W\d_]")
+#: Behind a number: a space or a hyphen, then a unit that no letter and no slash goes on from.
+_AFTER = re.compile(rf"(?:[^\S\n]{{0,2}}|[-\u2010\u2011])(?:{_ANY})(?![^\W\d_]|/)", re.IGNORECASE)
+
+
+def unit_after(text: str, position: int) -> tuple[Unit, int] | None:
+    """The unit that stands directly behind a number, and where its letters end; None where there is none."""
+    if _LETTER.match(text, position) is None:  # most numbers have no letters behind them, and this is faster
+        return None
+    match = _AFTER.match(text, position)
+    if match is None or match.lastgroup is None:
+        return None
+    return _WRITTEN[int(match.lastgroup[1:])][0], match.end()
+
+
+@cache
+def unit_of(written: str | None) -> Unit | None:
+    """The unit that a schema gives a feature, None where it gives none or one that is not known here."""
+    found = unit_after(written, 0) if written else None
+    if found is None or re.match(r"\s*(?:per|a|an|/)\b", str(written)[found[1] :]):
+        return None
+    return found[0]
+
+
+@cache
+def _mentions(written: str, unit: str) -> bool:
+    """Whether a unit that is not known here has this one in it: "completed weeks"."""
+    return any(found[0].name == unit for word in written.split() if (found := unit_after(word, 0)) is not None)
+
+
+def value_for(number: Number, feature: Feature) -> float | None:
+    """What a number is in a feature's unit; None where it cannot be a value of it, whatever the feature's range.
+
+    A number without a unit stands as it is, and so does any simple number for a feature without a unit. Ages that are
+    not given in years are rounded to two decimals, as passenger lists have them: 11 months are 0.92 years. An ordinal
+    says a count or an age ("her 53rd birthday"), and nothing that is measured.
+    """
+    if feature.is_category or feature.is_text:
+        return None
+    wanted, unit = unit_of(feature.unit), number.unit
+    if number.ordinal and feature.unit is not None and (wanted is None or wanted.dimension != "calendar"):
+        return None
+    if feature.unit is None:
+        return None if number.composite else number.value
+    if unit is None or wanted is unit:
+        return number.value
+    if wanted is None:
+        return number.value if _mentions(feature.unit, unit.name) and not number.composite else None
+    return _converted(number.value, unit, wanted)
+
+
+def values_for(numbers: Sequence[Number], feature: Feature) -> list[float | None]:
+    """For each number the value that a feature can take from it, None where it can take none.
+
+    Where a composite is a value of the feature, its parts are none: "4 minutes and 5 seconds" is not 240 seconds. The
+    numbers are in the order in which they were found.
+    """
+    values = [value_for(number, feature) for number in numbers]
+    values = [value if value is not None and feature.contains(value) else None for value in values]
+    end = 0  # of the last composite that is a value: its parts stand behind it, and are none
+    for place, number in enumerate(numbers):
+        if number.end <= end:
+            values[place] = None
+        elif number.composite and values[place] is not None:
+            end = number.end
+    return values
+
+
+def _converted(value: float, unit: Unit, wanted: Unit) -> float | None:
+    exact = Decimal(repr(value))
+    if wanted.dimension == unit.dimension:
+        result = exact * unit.factor / wanted.factor
+    elif wanted.dimension == "concentration" and unit.dimension == "mass" and wanted.mass is not None:
+        result = exact * unit.factor / wanted.mass  # "95 mg of chlorides": in what the feature is measured in
+    elif wanted.dimension == "calendar" and unit.name in {"weeks", "days"}:
+        result = exact * unit.factor / UNITS["days"].factor * 12 / _DAYS_A_YEAR / wanted.factor
+    else:
+        return None
+    if wanted.name == "years":
+        result = result.quantize(_AGE, ROUND_HALF_UP) if abs(result) < 1e6 else result  # noqa: PLR2004 - no age
+    return float(result)
