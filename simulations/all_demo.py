@@ -129,7 +129,7 @@ def _domain(name: str, settings: AllDemoSettings) -> Domain:
     return (
         Domain(schema, splits, terms)
         if len(splits) > 1
-        else Domain(schema, splits, terms, recommended_architecture(schema))
+        else Domain(schema, splits, terms, recommended_architecture(schema, terms.record_bound))
     )
 
 

@@ -91,7 +91,7 @@ def measure_table(
     """
     schema, records = TABLES[data_set].schema(), load_table(data_set)
     parts = split(records, seed, HELD_OUT)
-    architecture = recommended_architecture(schema)
+    architecture = recommended_architecture(schema, _record_bound(len(parts.train)))
     budget = Budget(epsilon=epsilon, delta=delta or default_delta(len(parts.train)))
     release = train_on(schema, parts.train, architecture, budget, seed, on_step)
     labels_n = np.array([record.label for record in parts.held_out])
@@ -120,7 +120,7 @@ def train_on(  # noqa: PLR0913, PLR0917 - what a release needs
 ) -> Release:
     """Let a silo that owns these records make one release.
 
-    The policy's bound on records is the next power of two: the size of the order is public, the number is not.
+    The policy bounds the number of records by ``_record_bound``.
     """
     offer = Offer(
         provider="provider",
@@ -138,7 +138,7 @@ def train_on(  # noqa: PLR0913, PLR0917 - what a release needs
         providers=(offer.provider,),
         purposes=(offer.purpose,),
         architectures=(architecture,),
-        record_bound=1 << (len(records) - 1).bit_length(),
+        record_bound=_record_bound(len(records)),
         release_epsilon=budget.epsilon,
         lifetime_epsilon=budget.epsilon,
         delta=budget.delta,
@@ -154,6 +154,11 @@ def train_on(  # noqa: PLR0913, PLR0917 - what a release needs
             noise=SeededNoise(seed),
             progress=on_step,
         )
+
+
+def _record_bound(records: int) -> int:
+    """The next power of two: the size of the order is public, the number is not."""
+    return 1 << (records - 1).bit_length()
 
 
 def _score(probabilities_nC: NDArray[np.float64], labels_n: NDArray[np.int64]) -> Score:
