@@ -163,9 +163,7 @@ def _score(probabilities_nC: NDArray[np.float64], labels_n: NDArray[np.int64]) -
     )
 
 
-def regression(
-    schema: Schema, known: Sequence[LabelledRecord], asked: Sequence[LabelledRecord]
-) -> NDArray[np.float64]:
+def regression(schema: Schema, known: Sequence[LabelledRecord], asked: Sequence[LabelledRecord]) -> NDArray[np.float64]:
     """Probabilities of softmax regression on features' own codes, without noise and without clipping, [n, C]."""
     codes_nD, asked_mD = (
         torch.from_numpy(code_records(THERMOMETER_LARGE, schema, [record.features for record in some])).double()

@@ -1,7 +1,7 @@
 """DP-FedAvg of one expert: Flower's own strategy, its own messages and ClientApp, and DP-SGD at each silo.
 
-Each silo's steps are our own: the same codes, Poisson sampling, clipping and noise by record as our expert has, so every
-silo has the same guarantee (one record added or removed), certified by the same accountant over all rounds and the
+Each silo's steps are our own: the same codes, Poisson sampling, clipping and noise by record as our expert has, so
+every silo has the same guarantee (one record added or removed), certified by the same accountant over all rounds and the
 noisy class counts. Flower's wrappers for differential privacy hide a whole silo's update, another unit: with four silos
 their noise would leave nothing, and a comparison at one unit is what is asked.
 
@@ -125,12 +125,14 @@ def federated(
     architecture, schema = architecture_for(cohort), cohort.schema
     plan = _planned(architecture, cohort, budget, local_steps)
     silos = [
-        _silo(plan, architecture, schema, part.train, int(np.random.SeedSequence((seed, number, 2)).generate_state(1)[0]))
+        _silo(
+            plan, architecture, schema, part.train, int(np.random.SeedSequence((seed, number, 2)).generate_state(1)[0])
+        )
         for number, part in enumerate(cohort.splits.values())
     ]
     counts_iC = np.array([silo.counts_C for silo in silos])
     pooled_C = counts_iC.sum(axis=0)
-    offsets_iC = np.log((counts_iC if site else np.tile(pooled_C, (len(silos), 1))))
+    offsets_iC = np.log(counts_iC if site else np.tile(pooled_C, (len(silos), 1)))
     offsets_iC -= np.log(np.exp(offsets_iC).sum(axis=1, keepdims=True))
     grid = InProcessGrid(app=_client_app(silos), nodes={number + 1: {"silo": number} for number in range(len(silos))})
     weight_CD = _averaged(grid, plan, silos, offsets_iC)

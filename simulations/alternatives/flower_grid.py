@@ -70,7 +70,14 @@ class InProcessGrid(Grid):  # type: ignore[misc] # Flower is not followed by myp
     def _answered(self, message: Message) -> str:
         node = message.metadata.dst_node_id
         context = self._contexts.setdefault(
-            node, Context(run_id=TaskIdentity.run_id, node_id=node, node_config=dict(self.nodes[node]), state=RecordDict(), run_config={})
+            node,
+            Context(
+                run_id=TaskIdentity.run_id,
+                node_id=node,
+                node_config=dict(self.nodes[node]),
+                state=RecordDict(),
+                run_config={},
+            ),
         )
         reply = self.app(message, context)
         for record in reply.content.values():

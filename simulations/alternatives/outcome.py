@@ -21,9 +21,9 @@ __all__ = ["Alternative", "Cohort", "Outcome", "Spent", "with_silo"]
 SILO = "silo_of_record"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Cohort:
-    """A consortium's records, split once for all alternatives.
+    """A consortium's records, split once for all alternatives; compared by identity.
 
     Attributes:
         splits: by silo, what may be learned from, and what is asked.

@@ -1,4 +1,4 @@
-"""Differentially private synthesis: each silo draws a table of its own, the tables are pooled, anybody learns from them.
+"""Differentially private synthesis: each silo draws a table of its own; the tables are pooled and learned from.
 
 AIM (McKenna et al., arXiv 2201.12677) and MST (McKenna, Miklau and Sheldon, arXiv 2108.04978), as dpmm has them. It
 needs versions of its own, so it runs in another environment, by a process that reads and writes files. A silo spends
@@ -7,6 +7,7 @@ zero-concentrated DP, converted as in arXiv 2004.00010; neighbours differ by one
 """
 
 import csv
+import functools
 import json
 import os
 import subprocess
@@ -29,7 +30,15 @@ from simulations.alternatives.whole_numbers import columns, from_whole_numbers, 
 from simulations.datasets import LabelledRecord
 from simulations.tabular import boosting, regression
 
-__all__ = ["METHODS", "SynthesisSettings", "SyntheticTable", "synthesise", "synthesis", "synthetic_cohort"]
+__all__ = [
+    "METHODS",
+    "SynthesisSettings",
+    "SyntheticTable",
+    "has_environment",
+    "synthesis",
+    "synthesise",
+    "synthetic_cohort",
+]
 
 METHODS = ("mst", "aim")
 _ENVIRONMENT = "LLAMDEX_SYNTHESIS_PYTHON"
@@ -43,14 +52,19 @@ class SynthesisSettings:
     """How long a synthesis may think; the privacy does not depend on it.
 
     Attributes:
-        iterations: of the inference (mirror descent); None for the method's own default, 5,000 of MST, 1,000 of AIM.
+        mst_iterations, aim_iterations: of each inference (mirror descent); None for dpmm's own 5,000 and 1,000.
         model_megabytes: largest graphical model; the authors of AIM recommend 80 for comparisons.
         timeout_s: of one table.
     """
 
-    iterations: int | None = None
+    mst_iterations: int | None = 300
+    aim_iterations: int | None = 100
     model_megabytes: float = 80.0
     timeout_s: float = 1800.0
+
+    def iterations(self, method: str) -> int | None:
+        """Of this method."""
+        return {"mst": self.mst_iterations, "aim": self.aim_iterations}[method]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +113,7 @@ def synthesise(  # noqa: PLR0913, PLR0917 - what one table needs
             "epsilon": budget.epsilon,
             "delta": budget.delta,
             "seed": seed % 2**32,
-            "iterations": settings.iterations,
+            "iterations": settings.iterations(method),
             "model_megabytes": settings.model_megabytes,
         }
         reply = _asked(request, settings.timeout_s)
@@ -143,6 +157,7 @@ def synthesis(
     return answer
 
 
+@functools.lru_cache(maxsize=4)
 def synthetic_cohort(
     cohort: Cohort, method: str, budget: Budget, seed: int, settings: SynthesisSettings | None = None
 ) -> tuple[list[LabelledRecord], list[SyntheticTable]]:
@@ -209,9 +224,18 @@ def _asked(request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
     return reply
 
 
-def _python() -> Path:
+def has_environment() -> bool:
+    """Whether there is an interpreter for it."""
+    return _place().is_file()
+
+
+def _place() -> Path:
     given = os.environ.get(_ENVIRONMENT)
-    python = Path(given) if given else _ROOT / ".venv-synthesis" / "bin" / "python"
+    return Path(given) if given else _ROOT / ".venv-synthesis" / "bin" / "python"
+
+
+def _python() -> Path:
+    python = _place()
     if python.is_file():
         return python
     raise ConfigError(

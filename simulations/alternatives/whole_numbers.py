@@ -5,7 +5,9 @@ much beforehand as the expert does; an integer of a short range is itself. The l
 The label is a column like any other.
 """
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,9 +68,7 @@ def from_whole_numbers(schema: Schema, table: NDArray[np.int64], seed: int) -> l
     return [
         LabelledRecord(
             features={
-                feature.name: value
-                for feature, value in zip(schema.features, row, strict=True)
-                if value is not None
+                feature.name: value for feature, value in zip(schema.features, row, strict=True) if value is not None
             },
             label=int(label),
         )
@@ -89,7 +89,7 @@ def _bins(feature: Feature) -> list[tuple[float, float]]:
     low, high = feature.low_high()
     if feature.kind != "integer":
         edges = number_edges(feature)
-        return [(float(a), float(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [(float(a), float(b)) for a, b in pairwise(edges)]
     first, last = int(np.ceil(low)), int(np.floor(high))
     if last - first < _FEW:
         return [(float(number), float(number)) for number in range(first, last + 1)]
@@ -108,4 +108,7 @@ def _inside(feature: Feature, ends: tuple[float, float], share: float) -> float 
     low, high = ends
     if feature.kind == "integer":
         return int(low) + min(int(share * (high - low + 1)), int(high - low))
-    return low + share * (high - low)
+    first, last = feature.low_high()
+    # As many digits as people write: a thousandth of the range.
+    digits = max(0, 3 - math.floor(math.log10(last - first)))
+    return min(max(round(low + share * (high - low), digits), first), last)
