@@ -1,9 +1,9 @@
 """DP-FedAvg of one expert: Flower's own strategy, its own messages and ClientApp, and DP-SGD at each silo.
 
-Each silo's steps are our own: the same codes, Poisson sampling, clipping and noise by record as our expert has, so
-every silo has the same guarantee (one record added or removed), certified by the same accountant over all rounds and the
-noisy class counts. Flower's wrappers for differential privacy hide a whole silo's update, another unit: with four silos
-their noise would leave nothing, and a comparison at one unit is what is asked.
+Each silo's steps are our own: the same codes, Poisson sampling, clipping and noise by record as our expert has. So
+every silo has the same guarantee (one record added or removed), certified by the same accountant over all rounds and
+the noisy class counts. Flower's wrappers for differential privacy hide a whole silo's update, another unit: with four
+silos their noise would leave nothing, and a comparison at one unit is what is asked.
 
 What a silo sends in a round is computed from noisy gradients, and weighed by its noisy number of records. The iterates
 are averaged, later ones counting more, as our expert's are. ``dp_fedavg`` starts from the pooled noisy shares of the
