@@ -58,6 +58,7 @@ def tuned(base: BaseLLM, pairs: Sequence[tuple[str, str]], settings: LoraSetting
         yield own
     finally:
         model.unload()
+        base.model.eval()
 
 
 def _train(base: BaseLLM, pairs: Sequence[tuple[str, str]], settings: LoraSettings) -> None:

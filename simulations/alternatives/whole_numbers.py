@@ -111,4 +111,6 @@ def _inside(feature: Feature, ends: tuple[float, float], share: float) -> float 
     first, last = feature.low_high()
     # As many digits as people write: a thousandth of the range.
     digits = max(0, 3 - math.floor(math.log10(last - first)))
-    return min(max(round(low + share * (high - low), digits), first), last)
+    value = min(low + (1.0 - share) * (high - low), high)  # a bin holds its upper end, and not its lower one
+    rounded = round(value, digits)
+    return rounded if low < rounded <= high else value
