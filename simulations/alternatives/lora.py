@@ -1,6 +1,7 @@
 """Low-rank tuning of a base LLM on pairs of question and answer, and the base as it was afterwards."""
 
 import copy
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +45,9 @@ def tuned(base: BaseLLM, pairs: Sequence[tuple[str, str]], settings: LoraSetting
     """
     from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - takes a second to load
 
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # peft asks transformers by a name that will be gone in its next version.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
         torch.manual_seed(seed)
         config = LoraConfig(
             r=settings.rank, lora_alpha=2 * settings.rank, target_modules=list(settings.targets), task_type="CAUSAL_LM"

