@@ -24,7 +24,7 @@ from silo_client.training import train
 from simulations.datasets import TABLES, LabelledRecord, load_table, split, write_silo_csv
 from simulations.seeded_noise import SeededNoise
 
-__all__ = ["HELD_OUT", "Score", "TableResult", "default_delta", "measure_table", "train_on"]
+__all__ = ["HELD_OUT", "Score", "TableResult", "boosting", "default_delta", "measure_table", "regression", "train_on"]
 
 HELD_OUT = 0.2
 _ZEROS = "0" * 64
@@ -105,7 +105,7 @@ def measure_table(
         architecture=architecture,
         guarantee=release.guarantee,
         expert=_score(expert.predict_proba(asked), labels_n),
-        regression=_score(_regression(schema, parts.train, parts.held_out), labels_n),
+        regression=_score(regression(schema, parts.train, parts.held_out), labels_n),
         boosting=_boosting(schema, parts.train, parts.held_out),
     )
 
@@ -168,10 +168,8 @@ def _score(probabilities_nC: NDArray[np.float64], labels_n: NDArray[np.int64]) -
     )
 
 
-def _regression(
-    schema: Schema, known: Sequence[LabelledRecord], asked: Sequence[LabelledRecord]
-) -> NDArray[np.float64]:
-    """Probabilities of softmax regression on features' own codes, without noise and without clipping."""
+def regression(schema: Schema, known: Sequence[LabelledRecord], asked: Sequence[LabelledRecord]) -> NDArray[np.float64]:
+    """Probabilities of softmax regression on features' own codes, without noise and without clipping, [n, C]."""
     codes_nD, asked_mD = (
         torch.from_numpy(code_records(THERMOMETER_LARGE, schema, [record.features for record in some])).double()
         for some in (known, asked)
@@ -195,8 +193,10 @@ def _regression(
     return found
 
 
-def _boosting(schema: Schema, known: Sequence[LabelledRecord], asked: Sequence[LabelledRecord]) -> Score | None:
-    """Gradient boosting as scikit-learn comes, on the plain columns."""
+def boosting(
+    schema: Schema, known: Sequence[LabelledRecord], asked: Sequence[LabelledRecord]
+) -> NDArray[np.float64] | None:
+    """Probabilities of gradient boosting as scikit-learn comes, on the plain columns, [n, C]; None without it."""
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - it may not be installed
     except ImportError:
@@ -204,12 +204,19 @@ def _boosting(schema: Schema, known: Sequence[LabelledRecord], asked: Sequence[L
     columns = [feature.is_category for feature in schema.features]
     model = HistGradientBoostingClassifier(categorical_features=columns, random_state=0)
     labels_n = np.array([record.label for record in known])
-    model.fit(_plain(schema, known), labels_n)
-    truth_m = np.array([record.label for record in asked])
     probabilities_mC = np.zeros((len(asked), len(schema.target.labels)))
+    if len(np.unique(labels_n)) == 1:  # it refuses a table of one class, which noise can make
+        probabilities_mC[:, labels_n[0]] = 1.0
+        return probabilities_mC
+    model.fit(_plain(schema, known), labels_n)
     # A class of which no record was seen has no column of its own there.
     probabilities_mC[:, model.classes_] = model.predict_proba(_plain(schema, asked))
-    return _score(probabilities_mC, truth_m)
+    return probabilities_mC
+
+
+def _boosting(schema: Schema, known: Sequence[LabelledRecord], asked: Sequence[LabelledRecord]) -> Score | None:
+    probabilities_mC = boosting(schema, known, asked)
+    return None if probabilities_mC is None else _score(probabilities_mC, np.array([own.label for own in asked]))
 
 
 def _plain(schema: Schema, records: Sequence[LabelledRecord]) -> NDArray[np.float64]:

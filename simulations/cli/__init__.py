@@ -3,6 +3,7 @@
 from simulations.cli import (
     bench,
     combination_recipe,
+    compare,
     demo,
     demo_all,
     demo_text,
@@ -18,6 +19,7 @@ from simulations.cli.main import main
 __all__ = [
     "bench",
     "combination_recipe",
+    "compare",
     "demo",
     "demo_all",
     "demo_text",
