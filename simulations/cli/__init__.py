@@ -1,6 +1,17 @@
 """The program ``llamdex-sim``: one module a group of commands, each registered in ``app``."""
 
-from simulations.cli import bench, combination_recipe, demo, demo_all, demo_text, reader_recipe, review, run, seeds, tabular
+from simulations.cli import (
+    bench,
+    combination_recipe,
+    demo,
+    demo_all,
+    demo_text,
+    reader_recipe,
+    review,
+    run,
+    seeds,
+    tabular,
+)
 from simulations.cli.main import main
 
 __all__ = [

@@ -76,7 +76,7 @@ def _chosen(fault: Fault, free: Sequence[str], total: int, random: np.random.Gen
         wanted = set(fault.silos)
         if wanted <= set(free):
             return wanted
-        got = sorted(wanted - set(free))[0]
+        got = min(wanted - set(free))
     else:
         count = fault.count if fault.count is not None else round((fault.share or 0.0) * total)
         if count <= len(free):

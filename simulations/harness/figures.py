@@ -81,7 +81,7 @@ def majority(population: Population) -> float:
     return float(np.bincount(labels_n).max() / len(labels_n))
 
 
-def train_plainly(
+def train_plainly(  # noqa: PLR0913, PLR0917 - what a release needs
     population: Population, silo: str, terms: PrivacyTerms, epsilon: float, seed: int, records: Sequence[LabelledRecord]
 ) -> Spoken:
     """Train one silo's expert in a plain loop, with the noise of its first round, from its CSV file to the release."""

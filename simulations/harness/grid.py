@@ -79,7 +79,7 @@ class InProcessGrid(Grid):  # type: ignore[misc]  # Flower is not followed by my
         self._sent = self._answered = self._trainings = 0
         self.replays: dict[str, list[str]] = {}
 
-    def set_run(self, run: Any) -> None:  # noqa: ANN401, ARG002 - Flower's
+    def set_run(self, run: Any) -> None:  # noqa: ANN401 - Flower's
         """Only the SuperLink's grid needs a run."""
 
     @property

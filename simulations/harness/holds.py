@@ -103,8 +103,7 @@ def _refused(hold: Hold, results: Sequence[SeedResult]) -> _Judged:
         hold,
         results,
         lambda result, silo: (
-            Answer.PROVIDER_REFUSED in result.accounts.outcomes.get(silo, [])
-            and silo not in result.accounts.status
+            Answer.PROVIDER_REFUSED in result.accounts.outcomes.get(silo, []) and silo not in result.accounts.status
         ),
     )
 

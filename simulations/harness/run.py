@@ -180,4 +180,3 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-

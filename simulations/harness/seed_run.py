@@ -115,7 +115,7 @@ class _SeedRun:
         self._told = lambda stage, done, total: told(f"seed {seed}: {stage}", done, total)
         self._population, self._terms = populate(scenario, seed)
         self._drawn = draw(scenario, self._population.silos, seed)
-        self._measured: dict[str, float] = {"founding_s": 0.0, "rounds_s": 0.0, "work_s": 0.0}
+        self._measured: dict[str, float] = dict.fromkeys(("founding_s", "rounds_s", "work_s", "harness_cpu_s"), 0.0)
         self._replays: dict[str, list[str]] = {}
 
     def run(self) -> SeedResult:
@@ -201,7 +201,8 @@ class _SeedRun:
             if silo in asked
         }
         drawn: Sequence[Drawn] = self._drawn
-        began, worked = time.perf_counter(), Timed.seconds
+        # The work itself is done in the daemons' threads, so this thread's CPU time is the harness's.
+        began, worked, own = time.perf_counter(), Timed.seconds, time.thread_time() + Timed.listening_s
         with Registry(config.registry) as registry:
             while True:
                 grid = self._grid(number, nodes, drawn, provider)
@@ -215,15 +216,14 @@ class _SeedRun:
                     self._replays.update(grid.replays)
         self._measured["rounds_s"] += time.perf_counter() - began
         self._measured["work_s"] += Timed.seconds - worked
+        self._measured["harness_cpu_s"] += time.thread_time() + Timed.listening_s - own
         return report
 
     def _grid(
         self, number: int, nodes: dict[str, Node], drawn: Sequence[Drawn], provider: RunningProvider
     ) -> InProcessGrid:
         kills = [
-            each.fault
-            for each in drawn
-            if each.fault.kind == "provider_killed" and each.fault.round in {0, number}
+            each.fault for each in drawn if each.fault.kind == "provider_killed" and each.fault.round in {0, number}
         ]
 
         def before_training(count: int) -> None:
@@ -314,7 +314,3 @@ class _SeedRun:
 
 def _is_gone(each: Drawn, number: int) -> bool:
     return each.fault.kind == "withdrawal" and each.fault.round < number
-
-
-
-
