@@ -7,6 +7,7 @@
       silos/<id>/      each silo's home; <id>/records.csv beside them in data/
 """
 
+import filecmp
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,7 @@ class Founder:
             join(homes[silo], reply, founded.root_fingerprint)
             # Each holds the whole keyring: kept, they would be as large as all silos' homes.
             reply.unlink()
+            _share_keyring(homes[silos[0]], homes[silo])
             self.told("enrolling", number, len(silos))
         return Founded(
             provider_home=founded.provider_home,
@@ -95,3 +97,12 @@ class Founder:
             provider=founded.provider,
             root_fingerprint=founded.root_fingerprint,
         )
+
+
+def _share_keyring(first: Path, home: Path) -> None:
+    """Keep the bytes of a keyring once on the disk; whoever gets another one replaces the file, and so its own only."""
+    own, beside = home / "keyring.json", home / ".keyring.link"
+    if home != first and filecmp.cmp(first / own.name, own, shallow=False):
+        beside.unlink(missing_ok=True)
+        beside.hardlink_to(first / own.name)
+        beside.replace(own)

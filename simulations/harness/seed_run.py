@@ -39,6 +39,7 @@ from simulations.harness.population import Population, populate
 from simulations.harness.provider import RunningProvider, require_point
 from simulations.harness.scenario import Scenario
 from simulations.harness.seams import Seams
+from simulations.harness.verified_once import verified_once
 from simulations.local_consortium import Founded
 
 __all__ = ["SeedResult", "run_seed"]
@@ -120,6 +121,10 @@ class _SeedRun:
 
     def run(self) -> SeedResult:
         """All of it."""
+        with verified_once():
+            return self._run()
+
+    def _run(self) -> SeedResult:
         began = time.perf_counter()
         founder = self._founder()
         founded = self._found(founder)
