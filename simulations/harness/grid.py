@@ -120,9 +120,14 @@ class InProcessGrid(Grid):  # type: ignore[misc]  # Flower is not followed by my
         while self._queue and time.monotonic() < ends_at:
             self._handle(self._queue.popleft())
             self._told(self._answered, self._sent)
-        self._cut_off()
+            self._cut_off()
         now, wanted = time.monotonic(), set(message_ids)
-        ready = [name for name, (at, _) in self._replies.items() if name in wanted and at <= now]
+        ready = [
+            name
+            for name, (at, reply) in self._replies.items()
+            # That something was lost is known last: who is asked again comes behind all others, on any machine.
+            if name in wanted and at <= now and not (self._queue and reply.has_error())
+        ]
         return [self._replies.pop(name)[1] for name in ready]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:

@@ -1,9 +1,9 @@
 """What a thousand silos would each verify on a machine of their own, this process verifies once.
 
-Every silo reads the same keyring and the same log. On one machine that makes a run quadratic in the number of silos, and
-says nothing new: the same bytes under the same keys verify again. So the two pure functions that do it remember what they
-verified; times, versions and everything that is a silo's own are checked each time. The provider, another process, is not
-concerned.
+Every silo reads the same keyring and the same log. On one machine that makes a run quadratic in the number of silos,
+and says nothing new: the same bytes under the same keys verify again. So the two pure functions that do it remember
+what they verified; times, versions and everything that is a silo's own are checked each time. The provider, another
+process, is not concerned.
 """
 
 from collections import OrderedDict
@@ -28,7 +28,7 @@ def verified_once() -> Iterator[None]:
     """Remember what was verified until the end of the ``with``."""
     read, check = keyring_module.read_keyring, log_check._check_entry  # noqa: SLF001 - held from outside, see above
     keyrings: OrderedDict[tuple[bytes, str], Keyring] = OrderedDict()
-    # By the keyring's identity: the same object as long as it is remembered above, and kept here as long as its entries.
+    # By the keyring's identity; the keyring is kept with its entries, so that no other can take its place.
     entries: dict[int, tuple[Keyring, dict[Any, Any]]] = {}
 
     def read_once(envelope: SignedEnvelope, root: Root, *, now: datetime, at_least: int = 1) -> Keyring:

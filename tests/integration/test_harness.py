@@ -75,3 +75,15 @@ def test_five_silos_in_trouble_complete_and_a_finished_run_is_kept(tmp_path: Pat
     assert again == report
     rerun = json.loads((tmp_path / "out" / "five" / "run.json").read_text(encoding="utf-8"))
     assert rerun["results_digest"] == run["results_digest"]
+
+
+@pytest.mark.slow
+def test_a_run_repeats_bit_for_bit(tmp_path: Path):
+    path = tmp_path / "five.toml"
+    path.write_text(SCENARIO, encoding="utf-8")
+    digests = set()
+    for out in ("first", "second"):
+        run_scenario(RunSettings(scenario=path, out=tmp_path / out), lambda *_: None)
+        run = json.loads((tmp_path / out / "five" / "run.json").read_text(encoding="utf-8"))
+        digests.add(run["results_digest"])
+    assert len(digests) == 1
