@@ -8,6 +8,7 @@
 """
 
 import filecmp
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ class Founder:
             data = self.directory / "data" / f"{silo}.csv"
             write_silo_csv(data, self.population.schema, self.records[silo])
             homes[silo] = self.directory / "silos" / silo
+            # What an interrupted enrolment left has spent and released nothing.
+            shutil.rmtree(homes[silo], ignore_errors=True)
             terms = self.terms[silo]
             init_silo(
                 homes[silo],

@@ -78,6 +78,8 @@ class InProcessGrid(Grid):  # type: ignore[misc]  # Flower is not followed by my
         self._once: set[tuple[str, str]] = set()
         self._sent = self._answered = self._trainings = 0
         self.replays: dict[str, list[str]] = {}
+        #: CPU seconds of this thread in the grid and its nodes: what stands in the place of Flower's processes.
+        self.cpu_s = 0.0
 
     def set_run(self, run: Any) -> None:  # noqa: ANN401 - Flower's
         """Only the SuperLink's grid needs a run."""
@@ -118,7 +120,9 @@ class InProcessGrid(Grid):  # type: ignore[misc]  # Flower is not followed by my
         """
         ends_at = time.monotonic() + _SLICE_S
         while self._queue and time.monotonic() < ends_at:
+            began = time.thread_time()
             self._handle(self._queue.popleft())
+            self.cpu_s += time.thread_time() - began
             self._told(self._answered, self._sent)
             self._cut_off()
         now, wanted = time.monotonic(), set(message_ids)

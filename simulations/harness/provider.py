@@ -12,7 +12,7 @@ from simulations.review.mortal import PROVIDER_POINTS
 
 __all__ = ["RunningProvider", "require_point"]
 
-_START_TIMEOUT_S = 120.0
+_START_TIMEOUT_S = 300.0
 _LOOK_S = 0.05
 _PAUSE_S = 0.2
 #: One a kill, and one for good measure.

@@ -206,8 +206,8 @@ class _SeedRun:
             if silo in asked
         }
         drawn: Sequence[Drawn] = self._drawn
-        # The work itself is done in the daemons' threads, so this thread's CPU time is the harness's.
-        began, worked, own = time.perf_counter(), Timed.seconds, time.thread_time() + Timed.listening_s
+        # The work itself is done in the daemons' threads: what this thread does in the grid is the harness's.
+        began, worked, own = time.perf_counter(), Timed.seconds, Timed.listening_s - Timed.opening_s
         with Registry(config.registry) as registry:
             while True:
                 grid = self._grid(number, nodes, drawn, provider)
@@ -219,9 +219,10 @@ class _SeedRun:
                     drawn = [each for each in drawn if each.fault.kind != "server_app_killed"]
                 finally:
                     self._replays.update(grid.replays)
+                    self._measured["harness_cpu_s"] += grid.cpu_s
         self._measured["rounds_s"] += time.perf_counter() - began
         self._measured["work_s"] += Timed.seconds - worked
-        self._measured["harness_cpu_s"] += time.thread_time() + Timed.listening_s - own
+        self._measured["harness_cpu_s"] += Timed.listening_s - Timed.opening_s - own
         return report
 
     def _grid(
