@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from llamdex_fl.experts import Evidence, Expert, one_against_rest
 from llamdex_fl.privacy import Guarantee, Ledger
 from llamdex_fl.release import Offer, Release
+from llamdex_fl.schema import Value
 from provider_server.config import ProviderConfig
 from provider_server.registry import Registry, ReleaseRecord
 from provider_server.speaking import speaking_releases
@@ -26,7 +27,7 @@ from simulations.harness.population import Population
 from simulations.harness.seams import noise_of
 from simulations.local_consortium import PrivacyTerms
 
-__all__ = ["Score", "Spoken", "assembled", "score_alone", "speakers", "train_plainly"]
+__all__ = ["Score", "Spoken", "assembled", "majority", "reference", "score_alone", "speakers", "train_plainly"]
 
 _ZEROS = "0" * 64
 
@@ -137,7 +138,7 @@ def _spoken(population: Population, silo: str, release: Release) -> Spoken:
     return Spoken(silo=silo, expert=expert, guarantee=release.guarantee)
 
 
-def _asked(population: Population) -> tuple[list[dict[str, object]], NDArray[np.int64]]:
+def _asked(population: Population) -> tuple[list[dict[str, Value]], NDArray[np.int64]]:
     asked = [record for _, record in population.asked]
     return [record.features for record in asked], np.array([record.label for record in asked])
 

@@ -113,11 +113,14 @@ class _SeedRun:
         self._scenario = scenario
         self._seed = seed
         self._directory = directory
-        self._told = lambda stage, done, total: told(f"seed {seed}: {stage}", done, total)
+        self._on_progress = told
         self._population, self._terms = populate(scenario, seed)
         self._drawn = draw(scenario, self._population.silos, seed)
         self._measured: dict[str, float] = dict.fromkeys(("founding_s", "rounds_s", "work_s", "harness_cpu_s"), 0.0)
         self._replays: dict[str, list[str]] = {}
+
+    def _told(self, stage: str, done: int, total: int) -> None:
+        self._on_progress(f"seed {self._seed}: {stage}", done, total)
 
     def run(self) -> SeedResult:
         """All of it."""

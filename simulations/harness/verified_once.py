@@ -57,4 +57,4 @@ def verified_once() -> Iterator[None]:
 def _set(read: Callable[..., Keyring], check: Callable[..., Any]) -> None:
     for owner, name in _PLACES:
         setattr(owner, name, read)
-    log_check._check_entry = check  # type: ignore[assignment]  # noqa: SLF001 - see verified_once
+    log_check._check_entry = check  # noqa: SLF001 - see verified_once
