@@ -16,6 +16,7 @@ from flwr.app import Context, Message, RecordDict
 from llamdex_fl.envelope import SealedFile
 from llamdex_fl.errors import LlamdexError
 from llamdex_fl.release import Offer
+from llamdex_fl.rounds import Answer
 from llamdex_fl.wire import convert
 from silo_client import uplink
 from silo_client.client_app import app
@@ -70,8 +71,8 @@ class Timed:
             return self._worker.train_and_upload(offer)
         except KilledError:
             self.killed = True
-            # Ends the daemon's thread of this caller without a word, and without a trace on stderr.
-            raise SystemExit from None
+            # A dead process answers nothing: the node throws this away.
+            return Reply(answer=Answer.INTERNAL)
         finally:
             Timed.seconds += time.perf_counter() - began
 
