@@ -11,6 +11,7 @@ from simulations.cli import (
     reader_judged,
     reader_recipe,
     review,
+    run,
     seeds,
     tabular,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "reader_judged",
     "reader_recipe",
     "review",
+    "run",
     "seeds",
     "tabular",
 ]
