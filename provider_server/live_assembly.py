@@ -3,10 +3,9 @@
 Nothing is trained and no other expert is touched: an expert is a seat behind connectors that know no expert.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from llamdex_fl.assembly import Answer, AssembledLlamdex, Seat
+from llamdex_fl.assembly import AssembledLlamdex, Seat
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
 from llamdex_fl.connectors.injector import Injector
 from llamdex_fl.connectors.reader import Reader
@@ -82,18 +81,11 @@ class LiveAssembly(AssembledLlamdex):
                 (change.joined if before is None else change.replaced).append(place)
         return change
 
-    def answer_all(
-        self,
-        questions: Sequence[str],
-        *,
-        askers: Sequence[str | None] | None = None,
-        max_new_tokens: int = 48,
-        batch: int = 8,
-    ) -> list[Answer]:
-        """Answer as ``AssembledLlamdex`` does, with the experts that may speak now.
+    def attend(self) -> None:
+        """Let those speak who may speak now.
 
         Raises:
-            InputError: a question is empty, or longer than the LLM takes; or a seat was lost, and it is fixed.
+            InputError: a seat was lost, and the assembly is fixed.
             KeyringError: the provider's keyring is missing or has expired.
             ArtefactError: a new expert's weights are missing or damaged.
         """
@@ -101,7 +93,6 @@ class LiveAssembly(AssembledLlamdex):
             self._require_all()
         else:
             self.refresh()
-        return super().answer_all(questions, askers=askers, max_new_tokens=max_new_tokens, batch=batch)
 
     def _require_all(self) -> None:
         with Registry(self._config.registry) as registry:

@@ -24,7 +24,17 @@ from silo_client.training import train
 from simulations.datasets import TABLES, LabelledRecord, load_table, split, write_silo_csv
 from simulations.seeded_noise import SeededNoise
 
-__all__ = ["HELD_OUT", "Score", "TableResult", "boosting", "default_delta", "measure_table", "regression", "train_on"]
+__all__ = [
+    "HELD_OUT",
+    "Score",
+    "TableResult",
+    "boosting",
+    "default_delta",
+    "measure_table",
+    "record_bound",
+    "regression",
+    "train_on",
+]
 
 HELD_OUT = 0.2
 _ZEROS = "0" * 64
@@ -91,7 +101,7 @@ def measure_table(
     """
     schema, records = TABLES[data_set].schema(), load_table(data_set)
     parts = split(records, seed, HELD_OUT)
-    architecture = recommended_architecture(schema, _record_bound(len(parts.train)))
+    architecture = recommended_architecture(schema, record_bound(len(parts.train)))
     budget = Budget(epsilon=epsilon, delta=delta or default_delta(len(parts.train)))
     release = train_on(schema, parts.train, architecture, budget, seed, on_step)
     labels_n = np.array([record.label for record in parts.held_out])
@@ -120,7 +130,7 @@ def train_on(  # noqa: PLR0913, PLR0917 - what a release needs
 ) -> Release:
     """Let a silo that owns these records make one release.
 
-    The policy bounds the number of records by ``_record_bound``.
+    The policy bounds the number of records by ``record_bound``.
     """
     offer = Offer(
         provider="provider",
@@ -138,7 +148,7 @@ def train_on(  # noqa: PLR0913, PLR0917 - what a release needs
         providers=(offer.provider,),
         purposes=(offer.purpose,),
         architectures=(architecture,),
-        record_bound=_record_bound(len(records)),
+        record_bound=record_bound(len(records)),
         release_epsilon=budget.epsilon,
         lifetime_epsilon=budget.epsilon,
         delta=budget.delta,
@@ -156,7 +166,7 @@ def train_on(  # noqa: PLR0913, PLR0917 - what a release needs
         )
 
 
-def _record_bound(records: int) -> int:
+def record_bound(records: int) -> int:
     """The next power of two: the size of the order is public, the number is not."""
     return 1 << (records - 1).bit_length()
 

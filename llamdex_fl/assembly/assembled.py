@@ -134,6 +134,9 @@ class AssembledLlamdex:
         """
         return self.answer_all([question], askers=[asker], max_new_tokens=max_new_tokens)[0]
 
+    def attend(self) -> None:
+        """Called before each answer: a kind of assembly that follows something else looks there for its seats."""
+
     def answer_all(
         self,
         questions: Sequence[str],
@@ -147,6 +150,7 @@ class AssembledLlamdex:
         Raises:
             InputError: a question is empty, or longer than the LLM takes.
         """
+        self.attend()
         for question in questions:
             self.check(question, max_new_tokens)
         asking = list(askers) if askers is not None else [None] * len(questions)
