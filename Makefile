@@ -9,7 +9,7 @@ export TRANSFORMERS_OFFLINE := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: demo demo-all demo-text seeds review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel bench-privacy bench-connectors fuzz mutation vectors
+.PHONY: demo demo-all demo-text seeds synthesis-env review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel bench-privacy bench-connectors fuzz mutation vectors
 
 setup: $(READY)
 
@@ -35,6 +35,14 @@ demo-text: $(READY)
 # After the demo: its LLM asked about every held-out patient of three seeds (ten minutes).
 seeds: $(READY)
 	$(BIN)/llamdex-sim seeds --seeds 0 1 2 --provider out/demo/provider
+
+# What AIM and MST need is not to be had beside the program's own packages: an environment of its own (Python 3.11).
+synthesis-env: .venv-synthesis/.ready
+
+.venv-synthesis/.ready: constraints.synthesis.txt
+	test -x .venv-synthesis/bin/python || $(PYTHON) -m venv .venv-synthesis
+	.venv-synthesis/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.synthesis.txt dpmm
+	touch $@
 
 # Every hostile case, bit flips, a capture, vectors and bandit; writes out/review/report.html and report.json.
 review: $(READY)

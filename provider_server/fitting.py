@@ -18,7 +18,7 @@ from llamdex_fl.base_llm.base import BaseLLM
 from llamdex_fl.base_llm.packaged import packaged_encoder
 from llamdex_fl.connectors.injector import Injector, InjectorRecipe, train_injector
 from llamdex_fl.connectors.questions import Wording, load_wording, ordinary_questions, training_wording
-from llamdex_fl.connectors.reader import Reader, ReaderRecipe, train_reader
+from llamdex_fl.connectors.reader import ExtensionRecipe, Reader, ReaderRecipe, extend_reader, train_reader
 from llamdex_fl.connectors.texts import (
     TextReaderRecipe,
     TextWording,
@@ -29,6 +29,7 @@ from llamdex_fl.connectors.texts import (
 from llamdex_fl.errors import ConfigError
 from llamdex_fl.schema import Schema, load_library_schema, load_schema
 from provider_server.config import ProviderConfig
+from provider_server.known_readers import MadeOf, ReaderMadeOf, largest_part
 
 __all__ = [
     "fit_connectors",
@@ -73,6 +74,7 @@ def fit_connectors(  # noqa: PLR0913 - the last four are for tests and displays
     base: BaseLLM,
     *,
     reader_recipe: ReaderRecipe | TextReaderRecipe | None = None,
+    extension_recipe: ExtensionRecipe | None = None,
     injector_recipe: InjectorRecipe | None = None,
     fresh: bool = False,
     on_progress: Progress | None = None,
@@ -83,14 +85,17 @@ def fit_connectors(  # noqa: PLR0913 - the last four are for tests and displays
         config: the provider.
         base: the frozen LLM.
         reader_recipe: how the reader is trained; with schemas of texts a recipe for tables stands for its part.
+        extension_recipe: how schemas join a reader that the cache has.
         injector_recipe: how the injector is trained.
-        fresh: train even if the cache has them.
+        fresh: train all anew, even if the cache has them.
         on_progress: told about each step.
 
     Returns:
         Whether something was trained.
     """
-    reader, reader_trained = fit_reader(config, recipe=reader_recipe, fresh=fresh, on_progress=on_progress)
+    reader, reader_trained = fit_reader(
+        config, recipe=reader_recipe, extension=extension_recipe, fresh=fresh, on_progress=on_progress
+    )
     injector, injector_trained = fit_injector(base, recipe=injector_recipe, fresh=fresh, on_progress=on_progress)
     _replace(config.connectors, reader, injector)
     return reader_trained or injector_trained
@@ -100,13 +105,24 @@ def fit_reader(
     config: ProviderConfig,
     *,
     recipe: ReaderRecipe | TextReaderRecipe | None = None,
+    extension: ExtensionRecipe | None = None,
     fresh: bool = False,
     on_progress: Progress | None = None,
 ) -> tuple[Path, bool]:
     """Train the provider's reader into the cache, if it is not there; it needs no LLM.
 
+    Where the cache has a reader of some of the provider's schemas, in the same wordings, the others join it by a short
+    fit. A reader that reads texts is trained as a whole.
+
+    Args:
+        config: the provider.
+        recipe: how the reader is trained.
+        extension: how schemas join a reader that was trained.
+        fresh: train all anew.
+        on_progress: told about each step.
+
     Returns:
-        The reader's folder in the cache, and whether it was trained.
+        The reader's folder in the cache, and whether something was trained.
     """
     wordings, text_wordings = _wordings(config), _text_wordings(config)
     with (packaged_encoder() / "model.safetensors").open("rb") as stream:
@@ -122,9 +138,24 @@ def fit_reader(
 
         return _cached("reader", _key(wordings, encoder, repr(both), texts=text_wordings), train, fresh=fresh)
     plain = recipe.tabular if isinstance(recipe, TextReaderRecipe) else recipe or ReaderRecipe()
+    made_of = MadeOf(_key([], encoder, repr(plain)), {own.schema.name: _wording_key(own) for own in wordings})
 
-    def train_plain() -> Reader:
-        return train_reader(packaged_encoder(), wordings, ordinary_questions(), recipe=plain, on_step=told)
+    def train_plain() -> ReaderMadeOf:
+        found = None if fresh else largest_part(_cache(), made_of)
+        if found is None:
+            reader = train_reader(packaged_encoder(), wordings, ordinary_questions(), recipe=plain, on_step=told)
+        else:
+            known, before = found
+            reader = extend_reader(
+                before,
+                packaged_encoder(),
+                [own for own in wordings if own.schema.name in known.wordings],
+                [own for own in wordings if own.schema.name not in known.wordings],
+                ordinary_questions(),
+                recipe=extension,
+                on_step=told,
+            ).reader
+        return ReaderMadeOf(reader, made_of)
 
     return _cached("reader", _key(wordings, encoder, repr(plain)), train_plain, fresh=fresh)
 
@@ -157,8 +188,12 @@ class _Saved(Protocol):
     def save(self, folder: Path) -> None: ...
 
 
+def _cache() -> Path:
+    return user_cache_path("llamdex-fl") / "connectors"
+
+
 def _cached(name: str, key: str, train: Callable[[], _Saved], *, fresh: bool) -> tuple[Path, bool]:
-    folder = user_cache_path("llamdex-fl") / "connectors" / f"{name}-{key}"
+    folder = _cache() / f"{name}-{key}"
     trained = fresh or not folder.is_dir()
     if trained:
         made = train()
@@ -227,4 +262,4 @@ def _wording_key(wording: Wording) -> str:
         for p in wording.phrases
     ]
     rest = (wording.subjects, wording.labels, wording.words, wording.counted_nouns, wording.ask, wording.chatter)
-    return repr((wording.schema.digest(), phrases, rest))
+    return hashlib.sha256(repr((wording.schema.digest(), phrases, rest)).encode()).hexdigest()

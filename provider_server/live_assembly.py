@@ -82,10 +82,10 @@ class LiveAssembly(AssembledLlamdex):
         return change
 
     def attend(self) -> None:
-        """Seat who may speak now; a fixed assembly refuses to go on with fewer than it was opened with.
+        """Let those speak who may speak now.
 
         Raises:
-            InputError: a seat was lost, and it is fixed.
+            InputError: a seat was lost, and the assembly is fixed.
             KeyringError: the provider's keyring is missing or has expired.
             ArtefactError: a new expert's weights are missing or damaged.
         """

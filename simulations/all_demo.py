@@ -24,7 +24,7 @@ from simulations.demo.consortium import Domain, claimed, found, write_json
 from simulations.demo.rounds import Rounds
 from simulations.evaluation import held_out_questions, ordinary_routes
 from simulations.local_consortium import PrivacyTerms
-from simulations.tabular import default_delta
+from simulations.tabular import default_delta, record_bound
 
 __all__ = ["SCHEMAS", "AllDemoSettings", "run_all_demo", "summary_rows"]
 
@@ -118,7 +118,7 @@ def _domain(name: str, settings: AllDemoSettings) -> Domain:
     )
     splits = {silo: split(own, settings.seed) for silo, own in silos.items()}
     most = max(len(own.train) for own in splits.values())
-    bound = 1 << (most - 1).bit_length()
+    bound = record_bound(most)
     terms = PrivacyTerms(
         epsilon=settings.epsilon,
         # Of the public bound, not of a silo's own number of records.
@@ -129,7 +129,7 @@ def _domain(name: str, settings: AllDemoSettings) -> Domain:
     return (
         Domain(schema, splits, terms)
         if len(splits) > 1
-        else Domain(schema, splits, terms, recommended_architecture(schema))
+        else Domain(schema, splits, terms, recommended_architecture(schema, terms.record_bound))
     )
 
 

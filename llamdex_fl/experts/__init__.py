@@ -18,7 +18,7 @@ from llamdex_fl.experts.architecture import (
     takes_text,
     tensor_shapes,
 )
-from llamdex_fl.experts.coding import coded_size, encode
+from llamdex_fl.experts.coding import coded_size, encode, number_edges
 from llamdex_fl.experts.combine import CombinationRecipe, Evidence, combine, pooled_prior, voices
 from llamdex_fl.experts.expert import Expert
 from llamdex_fl.experts.linear_expert import LinearExpert
@@ -47,6 +47,7 @@ __all__ = [
     "coded_size",
     "combine",
     "encode",
+    "number_edges",
     "one_against_rest",
     "pooled_prior",
     "recommended_architecture",

@@ -33,12 +33,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result for a progr
 def connect(
     home: Home = None,
     *,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Train even if the cache has these connectors.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train all anew, whatever the cache has.")] = False,
     reader_only: Annotated[
         bool, typer.Option("--reader-only", help="Train the reader into the cache, and leave the provider as it is.")
     ] = False,
 ) -> None:
-    """Train the reader and the injector for the provider's schemas; no silo's records are needed or used."""
+    """Train the reader and the injector for the provider's schemas; no silo's records are needed or used.
+
+    Schemas that were added since join the reader that knows the others, in seconds or minutes.
+    """
     from llamdex_fl.base_llm.base import load_base_llm  # noqa: PLC0415 - torch, not for --help
     from provider_server.config import load_provider_config  # noqa: PLC0415
     from provider_server.fitting import fit_connectors, fit_reader  # noqa: PLC0415

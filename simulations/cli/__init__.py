@@ -1,17 +1,35 @@
 """The program ``llamdex-sim``: one module a group of commands, each registered in ``app``."""
 
-from simulations.cli import bench, combination_recipe, demo, demo_all, demo_text, reader_recipe, review, seeds, tabular
+from simulations.cli import (
+    bench,
+    combination_recipe,
+    compare,
+    demo,
+    demo_all,
+    demo_text,
+    reader_joining,
+    reader_judged,
+    reader_recipe,
+    review,
+    run,
+    seeds,
+    tabular,
+)
 from simulations.cli.main import main
 
 __all__ = [
     "bench",
     "combination_recipe",
+    "compare",
     "demo",
     "demo_all",
     "demo_text",
     "main",
+    "reader_joining",
+    "reader_judged",
     "reader_recipe",
     "review",
+    "run",
     "seeds",
     "tabular",
 ]

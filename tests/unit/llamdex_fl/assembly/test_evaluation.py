@@ -238,7 +238,7 @@ def _asked(count: int) -> list[AskedQuestion]:
 
 @pytest.mark.parametrize("route", [100.0, -100.0])
 def test_an_evaluation_reports_everything_routed_or_not(assembly: AssembledLlamdex, route: float) -> None:
-    assembly.reader.network._vocabulary("fruit").route_bias.data.fill_(route)
+    assembly.reader.network.vocabulary("fruit").route_bias.data.fill_(route)
     told: list[tuple[int, int]] = []
     report = evaluate(
         assembly, _asked(10), timed=1, base_asked=3, on_question=lambda done, total: told.append((done, total))
@@ -273,8 +273,8 @@ def test_an_unrouted_question_of_one_schema_is_timed_for_its_own(
     other = replace(toy_schema, name="stone", features=(replace(toy_schema.features[0], name="hue"),))
     base = load_base_llm(str(make_tiny_llm("llama")))
     reader = Reader.untrained(tiny_encoder, [toy_schema, other], layers=1)
-    reader.network._vocabulary("fruit").route_bias.data.fill_(-200.0)
-    reader.network._vocabulary("stone").route_bias.data.fill_(-100.0)
+    reader.network.vocabulary("fruit").route_bias.data.fill_(-200.0)
+    reader.network.vocabulary("stone").route_bias.data.fill_(-100.0)
     assembly = AssembledLlamdex(base, reader, Injector(base.width, 0.2, base.digest))
     assembly.seat("fruit", make_seat(toy_schema, "orchard"))
     report = evaluate(assembly, _asked(1), timed=1, base_asked=0)
