@@ -8,6 +8,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
@@ -38,8 +39,8 @@ __all__ = [
     "provider_schemas",
 ]
 
-#: Whose questions the injector practises on, whatever the provider serves: it is the same for every schema.
-_PRACTICE = ("heart", "titanic")
+#: Whose questions the injector practises on, whatever the provider serves: tables with wordings by several authors.
+_PRACTICE = ("heart", "titanic", "bank", "nursery", "wine")
 #: Told (what is trained, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
 
@@ -176,12 +177,17 @@ def fit_injector(
         The injector's folder in the cache, and whether it was trained.
     """
     recipe = recipe or InjectorRecipe()
-    wordings = [training_wording(load_library_schema(name)) for name in _PRACTICE]
+    wordings = _practice_wordings()
 
     def train() -> Injector:
         return train_injector(base, wordings, recipe=recipe, on_step=_told(on_progress, "injector"))
 
     return _cached("injector", _key(wordings, base.digest, repr(recipe)), train, fresh=fresh)
+
+
+@cache
+def _practice_wordings() -> tuple[Wording, ...]:
+    return tuple(training_wording(load_library_schema(name)) for name in _PRACTICE)
 
 
 class _Saved(Protocol):

@@ -1,7 +1,5 @@
 """Measures an assembly on questions whose records and outcomes are known: what was read, said, and how fast."""
 
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +8,8 @@ import numpy as np
 
 from llamdex_fl.assembly.asked import AskedQuestion
 from llamdex_fl.assembly.assembled import Answer, AssembledLlamdex
-from llamdex_fl.assembly.base_alone import answer_alone, evaluate_base
+from llamdex_fl.assembly.base_alone import evaluate_base
+from llamdex_fl.assembly.latency import latency_report, timed_turn
 from llamdex_fl.connectors.texts import same_text
 from llamdex_fl.errors import InputError
 from llamdex_fl.experts import one_against_rest
@@ -21,7 +20,6 @@ __all__ = ["evaluate"]
 _BATCH = 16
 _BINS = 10
 _LLM_BATCH = 16
-_TIMED_TOKENS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +65,7 @@ def evaluate(
     Args:
         assembly: what is measured.
         questions: with their truth.
-        timed: how many of them are timed, base LLM and assembly one after the other.
+        timed: how many of them are timed, base LLM and assembly in turns.
         base_asked: how many are put to the base LLM alone too; None puts all.
         on_question: told (done, in all) after each question.
 
@@ -241,30 +239,13 @@ def _calibration_error(rows: Sequence[_Row]) -> float | None:
     )
 
 
-def _latency(assembly: AssembledLlamdex, questions: Sequence[AskedQuestion]) -> dict[str, float | None]:
-    """Wall time for the same number of generated tokens, base LLM and assembly side by side, medians."""
-    base, assembled = [], []
-    for asked in questions:
-        started = time.perf_counter()
-        answer_alone(assembly.base, [asked.question], max_new_tokens=_TIMED_TOKENS, min_new_tokens=_TIMED_TOKENS)
-        between = time.perf_counter()
-        reading = assembly.read([asked.question])[0]
-        if reading.schema is None:
-            # It was read for the likeliest schema, which need not be its own.
-            reading = assembly.reader.read([asked.question], schema=asked.schema)[0]
-        name = str(reading.schema)
-        probability_N = assembly.consult(name, [reading.features], asker=asked.asker)[0]
-        assembly.speak([(asked.question, name, probability_N)], _TIMED_TOKENS, min_new_tokens=_TIMED_TOKENS)
-        base.append(between - started)
-        assembled.append(time.perf_counter() - between)
-    if not base:
-        return {"base_ms": None, "assembled_ms": None, "ratio": None}
-    ratio = statistics.median(a / b for a, b in zip(assembled, base, strict=True))
-    return {
-        "base_ms": 1000 * statistics.median(base),
-        "assembled_ms": 1000 * statistics.median(assembled),
-        "ratio": ratio,
-    }
+def _latency(assembly: AssembledLlamdex, questions: Sequence[AskedQuestion]) -> dict[str, Any]:
+    """See ``latency_report``. A first turn is not counted: it allocates, and computes what is kept of prompts."""
+    for asked in questions[:1]:
+        timed_turn(assembly, asked)
+    return latency_report(
+        [timed_turn(assembly, asked, assembled_first=number % 2 == 1) for number, asked in enumerate(questions)]
+    )
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -87,7 +87,8 @@ class Prompts:
         questions = [frame.question_ids(row.question, list(map(row.sentence, row.marked))) for row in rows]
         self._question_BTD, question_mask_BT = left_padded([embed(own_T) for own_T in questions], 0.0)
         # Their content does not matter here, only how many tokens stand after each question.
-        after_BSD, after_mask_BS = left_padded(self._suffixes(self.wanted), 0.0)
+        self._begun = self._suffixes(self.wanted)
+        after_BSD, after_mask_BS = left_padded(self._begun, 0.0)
         self._after = after_BSD.shape[1]
         self._mask_BL = torch.cat([kept_mask_BT, question_mask_BT, after_mask_BS], dim=1)
         self._positions_BL = (self._mask_BL.cumsum(-1) - 1).clamp(min=0)
@@ -111,7 +112,7 @@ class Prompts:
 
         A second time, only what follows the questions is run.
         """
-        inputs_BTD, _ = left_padded(self._suffixes(given), 0.0)
+        inputs_BTD, _ = left_padded(self._begun if given is self.wanted else self._suffixes(given), 0.0)
         if self._cache.get_seq_length() == self._mask_BL.shape[1]:
             self._cache.crop(-self._after)
         else:

@@ -22,14 +22,16 @@ from the schema; ``llamdex-sim combination-recipe`` chooses it again, and no sil
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llamdex_fl.errors import InputError
+from llamdex_fl.experts.architecture import code_records
 from llamdex_fl.experts.expert import Expert, log_softmax
+from llamdex_fl.experts.linear_expert import LinearExpert
 from llamdex_fl.privacy import Guarantee, SampledGaussian
 from llamdex_fl.schema import Value
 
@@ -83,7 +85,8 @@ class Evidence:
             RecordError: a record does not fit the schema.
         """
         sizes_i, noises_i = _sizes_and_noises(experts, guarantees)
-        log_odds_inC = np.array([expert.log_odds(records) - _centred_log(expert.prior) for expert in experts])
+        own_i = zip(_log_odds(experts, records), experts, strict=True)
+        log_odds_inC = np.array([log_odds_nC - _centred_log(expert.prior) for log_odds_nC, expert in own_i])
         return cls(log_odds_inC, sizes_i, noises_i, pooled_prior(experts))
 
     def combined(
@@ -142,12 +145,27 @@ def voices(experts: Sequence[Expert], guarantees: Sequence[Guarantee]) -> NDArra
     return shares
 
 
+def _log_odds(experts: Sequence[Expert], records: Sequence[Mapping[str, Value]]) -> Iterator[NDArray[np.float64]]:
+    """Each expert's ``log_odds``; records are coded once for all experts of an architecture."""
+    codes: dict[str, NDArray[np.float32]] = {}
+    for expert in experts:
+        if isinstance(expert, LinearExpert):
+            own = expert.architecture
+            if own not in codes:
+                codes[own] = code_records(own, expert.schema, records)
+            yield expert.log_odds_of(codes[own])
+        else:
+            yield expert.log_odds(records)
+
+
 def _sizes_and_noises(
     experts: Sequence[Expert], guarantees: Sequence[Guarantee]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if not experts or len(experts) != len(guarantees):
         raise _wrong("at least one expert and one guarantee each", f"{len(experts)} and {len(guarantees)}")
-    digests = {expert.schema.digest() for expert in experts}
+    # Of one object as a rule: a digest takes milliseconds, and this is asked for every question.
+    schemas = {id(expert.schema): expert.schema for expert in experts}
+    digests = {schema.digest() for schema in schemas.values()} if len(schemas) > 1 else schemas.keys()
     if len(digests) != 1:
         raise _wrong("experts of one schema", f"{len(digests)} schemas")
     sizes = [float(expert.class_counts_C.sum()) * (1.0 - float((expert.prior**2).sum())) / 2.0 for expert in experts]

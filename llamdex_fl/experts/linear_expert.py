@@ -34,8 +34,10 @@ class LinearExpert(Expert):
         Raises:
             RecordError: a record does not fit the schema.
         """
-        logits_nC = (
-            code_records(self.architecture, self.schema, records).astype(np.float64) @ self.weight_CD.T + self.bias_C
-        )
+        return self.log_odds_of(code_records(self.architecture, self.schema, records))
+
+    def log_odds_of(self, codes_nD: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The same for records that were coded already, as ``code_records`` does for this expert's architecture."""
+        logits_nC = codes_nD.astype(np.float64) @ self.weight_CD.T + self.bias_C
         centred: NDArray[np.float64] = logits_nC - logits_nC.mean(axis=1, keepdims=True)
         return centred

@@ -112,17 +112,18 @@ def joined(rows: Sequence[Sequence[Layers]]) -> tuple[DynamicCache, Tensor]:
     longest = max(lengths)
     cache = DynamicCache()
     for layer in range(len(rows[0][0])):
-        keys, values = (
-            torch.stack(
-                [
-                    torch.nn.functional.pad(
-                        torch.cat([span[layer][which] for span in row], dim=1), (0, 0, longest - length, 0)
-                    )
-                    for row, length in zip(rows, lengths, strict=True)
-                ]
-            )
-            for which in (0, 1)
-        )
+        keys, values = (_laid_out(rows, lengths, layer, which) for which in (0, 1))
         cache.update(keys, values, layer)
     mask_BT = torch.tensor([[0] * (longest - length) + [1] * length for length in lengths], device=keys.device)
     return cache, mask_BT
+
+
+def _laid_out(rows: Sequence[Sequence[Layers]], lengths: Sequence[int], layer: int, which: int) -> Tensor:
+    """Keys (which = 0) or values of one layer, (B, H, T, W); copied no more often than needed."""
+    longest = max(lengths)
+    laid = []
+    for row, length in zip(rows, lengths, strict=True):
+        own = row[0][layer][which] if len(row) == 1 else torch.cat([span[layer][which] for span in row], dim=1)
+        laid.append(own if length == longest else torch.nn.functional.pad(own, (0, 0, longest - length, 0)))
+    # A cache copies what it takes, so a view will do.
+    return laid[0][None] if len(laid) == 1 else torch.stack(laid)

@@ -180,7 +180,8 @@ class Reader:
     @torch.inference_mode()
     def read(self, texts: Sequence[str], *, schema: str | None = None) -> list[Reading]:
         """Route and read questions; ``schema`` fixes the route."""
-        self.network.eval()
+        if self.network.training:  # setting it again would visit each of its modules, for every question
+            self.network.eval()
         batch = self.batch(texts)
         encoded = self.encode(batch)
         names = list(self.schemas)

@@ -77,7 +77,8 @@ class TextReader(Reader):
         Of a schema of texts a question is read to its end, however long it is; ``cut`` tells then that the text is
         longer than a record may hold.
         """
-        self.network.eval()
+        if self.network.training:  # setting it again would visit each of its modules, for every question
+            self.network.eval()
         batch = self.batch(texts)
         encoded = self.encode(batch)
         names = list(self.schemas)

@@ -34,8 +34,8 @@ def measure_connectors(*, rounds: int = 5, on_section: Callable[[str, int, int],
         on_section: told (section, sections done, in all).
 
     Returns:
-        A JSON document with ``ttft``, ``per_token``, ``peak_memory``, ``injector_step``, ``calibration`` and
-        ``general_ability``.
+        A JSON document with ``ttft``, ``per_token``, ``whole_answer``, ``peak_memory``, ``injector_step``,
+        ``calibration`` and ``general_ability``.
     """
 
     def told(section: str, done: int) -> None:

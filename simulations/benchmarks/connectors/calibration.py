@@ -1,7 +1,7 @@
 """How near the LLM's odds are to those that the experts give, and whether it says the outcome's sentence.
 
 Probabilities are made up over the whole simplex, sure and unsure ones alike; questions are in the training wordings.
-Of the schemas, the injector has practised on questions of two, and on the outcomes of none of the others.
+Of the tables the injector has practised on questions and outcomes, of the schema of texts on neither.
 
 ``ece`` and ``gap`` tell what an asker gets. How good the injector is by itself is told by ``lean`` and
 ``ece_injector``, the same before anything was corrected.

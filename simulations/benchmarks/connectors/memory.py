@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,16 @@ _EACH = 2
 
 
 def measure(parts: "Parts", rounds: int) -> dict[str, Any]:
-    """``peak_memory``: of a child process each, that answers the same questions one by one."""
-    base, own = ([_child(what, parts.injector_folder) for _ in range(min(rounds, 2))] for what in ("base", "assembled"))
+    """``peak_memory``: of a child process each, that answers the same questions one by one.
+
+    As a provider does, the child loads the reader first, from files.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        parts.assembly.reader.save(Path(folder))
+        base, own = (
+            [_child(what, Path(folder), parts.injector_folder) for _ in range(min(rounds, 2))]
+            for what in ("base", "assembled")
+        )
     return {
         "peak_memory": {
             "base_mib": round(max(base), 1),
@@ -29,8 +38,8 @@ def measure(parts: "Parts", rounds: int) -> dict[str, Any]:
     }
 
 
-def _child(what: str, injector: Path) -> float:
-    command = [sys.executable, "-m", __name__, what, str(injector)]
+def _child(what: str, reader: Path, injector: Path) -> float:
+    command = [sys.executable, "-m", __name__, what, str(reader), str(injector)]
     # One thread, as everything here: each thread has buffers of its own.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
@@ -53,11 +62,13 @@ def _answer_alone() -> None:
         answer_alone(base, [question], max_new_tokens=_TOKENS, min_new_tokens=_TOKENS)
 
 
-def _answer_assembled(injector: Path) -> None:
+def _answer_assembled(reader_folder: Path, injector: Path) -> None:
     from llamdex_fl.base_llm.base import load_base_llm  # noqa: PLC0415 - only in a child
+    from llamdex_fl.connectors.texts import load_reader  # noqa: PLC0415
     from simulations.benchmarks.connectors.parts import assembled  # noqa: PLC0415
 
-    assembly = assembled(load_base_llm(), injector)
+    reader = load_reader(reader_folder)
+    assembly = assembled(load_base_llm(), reader, injector)
     for name, question in _asked():
         reading = assembly.reader.read([question], schema=name)[0]
         probability_N = assembly.consult(name, [reading.features])[0]
@@ -74,5 +85,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "base":
         _answer_alone()
     else:
-        _answer_assembled(Path(sys.argv[2]))
+        _answer_assembled(Path(sys.argv[2]), Path(sys.argv[3]))
     sys.stdout.write(f"{_peak_mib()}\n")

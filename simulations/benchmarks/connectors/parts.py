@@ -21,7 +21,7 @@ from provider_server.fitting import fit_injector
 
 __all__ = ["SCHEMAS", "TEXTS", "Parts", "assembled", "load_parts", "questions"]
 
-#: Schemas of tables; the injector has practised on questions of the first two.
+#: Schemas of tables, on whose questions the injector has practised.
 SCHEMAS = ("heart", "titanic", "bank", "nursery", "wine")
 TEXTS = "sentiment"
 _SILOS = ("a", "b", "c", "d")
@@ -41,15 +41,15 @@ def load_parts() -> Parts:
     """The packaged LLM with the injector of the cache, which is trained if it is not there (minutes)."""
     base = load_base_llm()
     folder, _ = fit_injector(base)
-    return Parts(base, assembled(base, folder), folder)
-
-
-def assembled(base: BaseLLM, injector_folder: Path) -> AssembledLlamdex:
-    """An assembly with four experts a schema."""
     schemas = [load_library_schema(name) for name in SCHEMAS]
     reader = Reader.untrained(packaged_encoder(), schemas, layers=ReaderRecipe().layers)
+    return Parts(base, assembled(base, reader, folder), folder)
+
+
+def assembled(base: BaseLLM, reader: Reader, injector_folder: Path) -> AssembledLlamdex:
+    """An assembly with four experts a schema."""
     assembly = AssembledLlamdex(base, reader, Injector.load(injector_folder, base_digest=base.digest))
-    for schema in schemas:
+    for schema in reader.schemas.values():
         for number, silo in enumerate(_SILOS):
             assembly.seat(schema.name, _seat(schema, silo, number))
     return assembly

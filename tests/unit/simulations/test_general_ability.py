@@ -29,7 +29,7 @@ def test_numbers_are_the_same_without_a_route_and_a_route_is_told(  # noqa: PLR0
         base, Reader.untrained(tiny_encoder, [toy_schema], layers=1), Injector(base.width, 0.2, base.digest)
     )
     assembly.seat("fruit", make_seat(toy_schema, "orchard", 1))
-    assembly.reader.network._vocabulary("fruit").route_bias.data.fill_(route)
+    assembly.reader.network.vocabulary("fruit").route_bias.data.fill_(route)
     report = measure_general_ability(assembly)
     assert report["false_routes"] == routes
     assert report["perplexity"]["base"] == report["perplexity"]["assembled"]

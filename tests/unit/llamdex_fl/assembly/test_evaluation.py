@@ -255,7 +255,9 @@ def test_an_evaluation_reports_everything_routed_or_not(assembly: AssembledLlamd
     }
     assert (report["calibration_error"] is not None) == routed
     assert (report["injection_gap"] is not None) == routed
-    assert all(math.isfinite(report["latency"][key]) for key in ("base_ms", "assembled_ms", "ratio"))
+    latency = report["latency"]
+    for timed in (latency, latency["first_token"], latency["per_token"]):
+        assert all(math.isfinite(timed[key]) for key in ("base_ms", "assembled_ms", "ratio"))
     assert 0.0 <= report["expert_auc_true_features"] <= 1.0
     assert set(report["reader"]["per_feature"]) == {"colour", "weight"}
     target = assembly.schema("fruit").target
@@ -309,7 +311,8 @@ def test_questions_that_nobody_here_answers_leave_the_figures_open(assembly: Ass
     report = evaluate(assembly, _asked(0))
     assert report["answer_accuracy"] is None
     assert report["reader"] == {"exact_match": None, "per_feature": {}}
-    assert report["latency"] == {"base_ms": None, "assembled_ms": None, "ratio": None}
+    nothing = {"base_ms": None, "assembled_ms": None, "ratio": None}
+    assert report["latency"] == {**nothing, "first_token": nothing, "per_token": nothing, "tokens": 16}
 
 
 def test_only_an_outcomes_sentence_is_an_answer(assembly: AssembledLlamdex) -> None:

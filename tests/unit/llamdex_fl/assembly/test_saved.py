@@ -29,7 +29,7 @@ def assembly(
     made = AssembledLlamdex(
         base, Reader.untrained(tiny_encoder, [toy_schema], layers=1), Injector(base.width, 0.2, base.digest)
     )
-    made.reader.network._vocabulary("fruit").route_bias.data.fill_(100.0)
+    made.reader.network.vocabulary("fruit").route_bias.data.fill_(100.0)
     made.seat("fruit", make_seat(toy_schema, "orchard", 1))
     made.seat("fruit", make_seat(toy_schema, "market", 2))
     return made
