@@ -47,6 +47,8 @@ class LiveAssembly(AssembledLlamdex):
         super().__init__(base, reader, injector)
         self._config = config
         self._fixed = fixed
+        # Once: a digest takes milliseconds, and the registry is looked at before every answer.
+        self._digests = {schema.digest(): schema for schema in reader.schemas.values()}
         #: (schema, silo): the release that has the seat. A seat that somebody else gave is not in it, and is kept.
         self._seated: dict[tuple[str, str], str] = {}
 
@@ -58,13 +60,12 @@ class LiveAssembly(AssembledLlamdex):
             ArtefactError: the weights of one are missing or damaged; the seats are as they were but for its own.
         """
         change = Change()
-        digests = {schema.digest(): schema for schema in self.reader.schemas.values()}
         with Registry(self._config.registry) as registry:
             wanted: dict[tuple[str, str], str] = {}
             # In the log's order, which is finer than the time of acceptance: a silo's newest stands last.
             for record in speaking_releases(self._config, registry):
-                if record.schema_digest in digests:
-                    wanted[digests[record.schema_digest].name, record.silo] = record.release_id
+                if record.schema_digest in self._digests:
+                    wanted[self._digests[record.schema_digest].name, record.silo] = record.release_id
             for place in sorted(self._seated.keys() - wanted.keys()):
                 self.unseat(*place)
                 del self._seated[place]
