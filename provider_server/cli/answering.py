@@ -38,7 +38,7 @@ def connect(
         bool, typer.Option("--reader-only", help="Train the reader into the cache, and leave the provider as it is.")
     ] = False,
 ) -> None:
-    """Train the reader and the injector for the provider's schemas; no silo's records are needed or used.
+    """Train the reader for the provider's schemas and the injector for its LLM; no silo's records are needed or used.
 
     Schemas that were added since join the reader that knows the others, in seconds or minutes.
     """
