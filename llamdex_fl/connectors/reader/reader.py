@@ -277,7 +277,8 @@ class Reader:
         reader = cls(ReaderNetwork(AutoModel.from_config(config, add_pooling_layer=False)), tokenizer, [])
         for entry in schemas:
             reader.add_schema(parse_schema(json.dumps(entry)))
-        reader.network.load_state_dict(load_file(folder / "reader.safetensors"))
+        # Taken as they lie in the file, not copied: of the encoder's vocabulary few rows are ever looked at.
+        reader.network.load_state_dict(load_file(folder / "reader.safetensors"), assign=True)
         reader.network.eval()
         return reader
 
