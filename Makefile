@@ -9,7 +9,7 @@ export TRANSFORMERS_OFFLINE := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: demo demo-all demo-text seeds synthesis-env review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel bench-privacy bench-connectors fuzz mutation vectors
+.PHONY: demo demo-all demo-text seeds synthesis-env review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel bench-privacy bench-connectors injector fuzz mutation vectors
 
 setup: $(READY)
 
@@ -72,9 +72,12 @@ bench-channel: $(READY)
 bench-privacy: $(READY)
 	$(BIN)/llamdex-sim bench-privacy --out out/bench/privacy.json
 
-# Trains the injector first, where it is not in the cache.
 bench-connectors: $(READY)
 	$(BIN)/llamdex-sim bench-connectors --out out/bench/connectors.json
+
+# Long; its last result is committed.
+injector: $(READY)
+	nice $(BIN)/llamdex-sim train-injector --out llamdex_fl/connectors/injector/trained
 
 # Long; its last result is committed.
 fuzz: $(READY)

@@ -8,7 +8,6 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +17,7 @@ from platformdirs import user_cache_path
 from llamdex_fl.base_llm.base import BaseLLM
 from llamdex_fl.base_llm.packaged import packaged_encoder
 from llamdex_fl.connectors.injector import Injector, InjectorRecipe, train_injector
+from llamdex_fl.connectors.injector.trained import trained_injector
 from llamdex_fl.connectors.questions import Wording, load_wording, ordinary_questions, training_wording
 from llamdex_fl.connectors.reader import ExtensionRecipe, Reader, ReaderRecipe, extend_reader, train_reader
 from llamdex_fl.connectors.texts import (
@@ -33,6 +33,7 @@ from provider_server.config import ProviderConfig
 from provider_server.known_readers import MadeOf, ReaderMadeOf, largest_part
 
 __all__ = [
+    "PRACTICE_SCHEMAS",
     "fit_connectors",
     "fit_injector",
     "fit_reader",
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 #: Whose questions the injector practises on, whatever the provider serves: tables with wordings by several authors.
-_PRACTICE = ("heart", "titanic", "bank", "nursery", "wine")
+PRACTICE_SCHEMAS = ("heart", "titanic", "bank", "nursery", "wine")
 #: Told (what is trained, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
 
@@ -168,26 +169,31 @@ def fit_injector(
     fresh: bool = False,
     on_progress: Progress | None = None,
 ) -> tuple[Path, bool]:
-    """Train the injector for a base LLM into the cache, if it is not there.
+    """Take the injector that comes with the package for a base LLM, or train one into the cache.
 
     It knows no schema: it practises on the project's own wordings and on made-up outcomes, and serves every schema of a
     provider as it is. One that is added later trains no injector.
 
+    Args:
+        base: the frozen LLM.
+        recipe: how the injector is trained; the one that comes with the package was trained by the default.
+        fresh: train it anew.
+        on_progress: told about each step.
+
     Returns:
-        The injector's folder in the cache, and whether it was trained.
+        The injector's folder, and whether it was trained.
     """
+    if recipe in {None, InjectorRecipe()} and not fresh and (packaged := trained_injector(base.digest)) is not None:
+        return packaged, False
     recipe = recipe or InjectorRecipe()
-    wordings = _practice_wordings()
 
     def train() -> Injector:
+        wordings = [training_wording(load_library_schema(name)) for name in PRACTICE_SCHEMAS]
         return train_injector(base, wordings, recipe=recipe, on_step=_told(on_progress, "injector"))
 
-    return _cached("injector", _key(wordings, base.digest, repr(recipe)), train, fresh=fresh)
-
-
-@cache
-def _practice_wordings() -> tuple[Wording, ...]:
-    return tuple(training_wording(load_library_schema(name)) for name in _PRACTICE)
+    # Which questions it practised on makes no injector stale: only how it is made, and for which LLM.
+    key = hashlib.sha256("\0".join((base.digest, repr(recipe), _code_digest("injector"))).encode()).hexdigest()
+    return _cached("injector", key, train, fresh=fresh)
 
 
 class _Saved(Protocol):
@@ -246,17 +252,24 @@ def _text_wordings(config: ProviderConfig) -> list[TextWording]:
 
 
 def _key(wordings: Sequence[Wording], *others: str, texts: Sequence[TextWording] = ()) -> str:
-    """Names everything that a connector is made of, the code that makes it included.
+    """Names everything that a reader is made of, the code that makes it included.
 
     What reads texts counts only where texts are read.
     """
     digest = hashlib.sha256()
     for text in (*others, *map(_wording_key, wordings), *(repr((own.schema.digest(), own)) for own in texts)):
         digest.update(text.encode() + b"\0")
-    code = Path(str(files("llamdex_fl.connectors")))
+    digest.update(_code_digest("", without=("injector",) if texts else ("injector", "texts")).encode())
+    return digest.hexdigest()
+
+
+def _code_digest(part: str, *, without: Sequence[str] = ()) -> str:
+    """Digest of the connectors' code and wordings, or of one part's, without some folders."""
+    digest = hashlib.sha256()
+    code = Path(str(files("llamdex_fl.connectors") / part))
     for path in sorted(path for path in code.rglob("*") if path.suffix in {".py", ".toml", ".txt"}):
         name = path.relative_to(code)
-        if texts or name.parts[0] != "texts":
+        if name.parts[0] not in without:
             digest.update(name.as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -1,7 +1,7 @@
 """Prompts side by side, run through the LLM once: what stands before the questions comes from kept keys and values.
 
-    opening || padding | question, outcomes' sentences | padding | injected tokens, header
-     kept                                                can be run again
+    padding | opening, outcomes' sentences || padding | question | padding | injected tokens, header
+              kept                                                    can be run again
 
 So what follows the questions starts at one place in all rows and can be run again from there, with other tokens.
 
@@ -40,32 +40,39 @@ class Offered:
         question: as it was asked.
         offers: sentences of all outcomes.
         level: of confidence, in whose words outcomes stand in the prompt.
-        marked: the outcomes that stand there, and have an injected token.
+        outcomes: those whose sentences stand there.
+        marked: those that have an injected token.
         wanted_K: log-probabilities of these among each other.
     """
 
     question: str
     offers: Offers
     level: int
+    outcomes: tuple[int, ...]
     marked: tuple[int, ...]
     wanted_K: Tensor
 
     @classmethod
     def of(cls, question: str, offers: Offers, probability_N: Tensor) -> "Offered":
-        """The outcomes that are likely enough, in words that fit the likeliest."""
+        """All outcomes, in words that fit the likeliest; those that are likely enough are marked."""
         own = marked(probability_N.tolist())
         wanted_K = torch.log_softmax(probability_N.float().clamp(min=_FLOOR).log()[own], -1)
         level = confidence_level(float(probability_N.max()))
-        return cls(question, offers, level, tuple(own), wanted_K)
+        return cls(question, offers, level, tuple(range(len(offers.ids))), tuple(own), wanted_K)
 
     @classmethod
     def alone(cls, question: str, offers: Offers, outcome: int, level: int) -> "Offered":
         """One outcome, for certain."""
-        return cls(question, offers, level, (outcome,), torch.zeros(1))
+        return cls(question, offers, level, (outcome,), (outcome,), torch.zeros(1))
 
     def sentence(self, outcome: int) -> str:
         """How an outcome stands in the prompt."""
         return self.offers.sentences[outcome][self.level]
+
+    @property
+    def ids(self) -> list[tuple[int, ...]]:
+        """The tokens of the sentences that stand in the prompt."""
+        return [self.offers.ids[outcome][self.level] for outcome in self.outcomes]
 
 
 class Prompts:
@@ -83,8 +90,8 @@ class Prompts:
         self.marked = [list(row.marked) for row in rows]
         self._first = [torch.tensor(row.offers.first, device=device) for row in rows]
         self._words = [embed(own_N[places]) for own_N, places in zip(self._first, self.marked, strict=True)]
-        self._cache, kept_mask_BT = joined([[frame.opening]] * len(rows))
-        questions = [frame.question_ids(row.question, list(map(row.sentence, row.marked))) for row in rows]
+        self._cache, kept_mask_BT = joined([frame.kept(frame.offered_ids(row.ids)) for row in rows])
+        questions = [torch.tensor(frame.question_ids(row.question), device=device) for row in rows]
         self._question_BTD, question_mask_BT = left_padded([embed(own_T) for own_T in questions], 0.0)
         # Their content does not matter here, only how many tokens stand after each question.
         self._begun = self._suffixes(self.wanted)

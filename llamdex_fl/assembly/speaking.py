@@ -133,7 +133,7 @@ class Speaker:
                 injected=_spread(given[place], prompts.marked[place], len(said[place])),
                 asked_again=place in astray,
                 stated=stated[place],
-                whole=words[place].ended and words[place].text in map(rows[place].sentence, rows[place].marked),
+                whole=words[place].ended and words[place].text in map(rows[place].sentence, rows[place].outcomes),
                 corrections=corrected[place],
                 lean=leans[place],
             )
@@ -245,7 +245,7 @@ class _Words:
 
     def stated(self, row: Offered) -> int | None:
         """The outcome whose sentence these words begin with, or begin as far as they go."""
-        for outcome in row.marked:
+        for outcome in row.outcomes:
             sentence = row.sentence(outcome)
             if self.text.startswith(sentence) or (not self.ended and sentence.startswith(self.text)):
                 return outcome

@@ -14,6 +14,7 @@ from simulations.cli import (
     run,
     seeds,
     tabular,
+    train_injector,
 )
 from simulations.cli.main import main
 
@@ -32,4 +33,5 @@ __all__ = [
     "run",
     "seeds",
     "tabular",
+    "train_injector",
 ]

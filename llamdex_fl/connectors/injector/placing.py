@@ -15,13 +15,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from llamdex_fl.base_llm.layers import changed_before
-from llamdex_fl.connectors.injector.network import CALLS, Injector
+from llamdex_fl.connectors.injector.network import MIXTURES, Injector
 
 __all__ = ["injected_tokens", "injecting"]
 
 
 def injected_tokens(injector: Injector, probability_K: Tensor, words_KD: Tensor, filler_D: Tensor) -> Tensor:
-    """(K + CALLS, D): the input embeddings in which the outcomes are marked, or the placeholders for them.
+    """(K + MIXTURES, D): the input embeddings in which the outcomes are marked, or the placeholders for them.
 
     Args:
         injector: whose tokens.
@@ -32,7 +32,7 @@ def injected_tokens(injector: Injector, probability_K: Tensor, words_KD: Tensor,
     if injector.layer == 0:
         tokens_KD: Tensor = injector(probability_K, words_KD)
         return tokens_KD
-    return torch.cat([words_KD, filler_D.expand(CALLS, -1)])
+    return torch.cat([words_KD, filler_D.expand(MIXTURES, -1)])
 
 
 @contextmanager
@@ -52,8 +52,8 @@ def injecting(model: PreTrainedModel, injector: Injector, given: Sequence[Tensor
     def change(states_BTD: Tensor) -> Tensor:
         rows = []
         for state_TD, probability_K in zip(states_BTD, given, strict=True):
-            start = end - len(probability_K) - CALLS
-            own = injector(probability_K, state_TD[start : end - CALLS].float())
+            start = end - len(probability_K) - MIXTURES
+            own = injector(probability_K, state_TD[start : end - MIXTURES].float())
             rows.append(torch.cat([state_TD[:start], own.to(state_TD.dtype), state_TD[end:]]))
         return torch.stack(rows)
 

@@ -4,6 +4,7 @@ They are of the kinds that schemas have: yes and no, ranks and levels, numbers, 
 """
 
 import random
+from collections.abc import Sequence
 
 from llamdex_fl.connectors.injector.sentences import worded_sentences
 from llamdex_fl.schema import Target
@@ -11,6 +12,9 @@ from llamdex_fl.schema import Target
 __all__ = ["made_up_outcomes"]
 
 _MOST = 7
+#: How many of the outcomes are headed by any words; of the others, how many are claims and their contraries.
+_ANY_WORDS = 0.45
+_CLAIMING = 0.4
 _THINGS = (
     "account", "letter", "machine", "house", "parcel", "plant", "river", "road", "engine", "song", "recipe", "garden",
     "animal", "contract", "report", "player", "ticket", "bridge", "student", "application", "bottle", "claim", "coat",
@@ -80,19 +84,32 @@ _FRAMES = (
 )
 
 
-def made_up_outcomes(rng: random.Random) -> tuple[tuple[str, ...], ...]:
-    """Sentences of two to seven outcomes, as ``worded_sentences`` gives those of a schema."""
+def made_up_outcomes(rng: random.Random, words: Sequence[str] = ()) -> tuple[tuple[str, ...], ...]:
+    """Sentences of two to seven outcomes, as ``worded_sentences`` gives those of a schema.
+
+    Args:
+        rng: draws them.
+        words: that may head a sentence, beside those of the families here; about half of the outcomes take them.
+    """
     thing = rng.choice(_THINGS)
-    if rng.random() < 0.4:  # noqa: PLR2004 - as many as of the schemas that people make
+    if len(words) > _MOST and rng.random() < _ANY_WORDS:
+        headed = rng.sample(words, rng.choice(range(2, _MOST + 1)))
+        return _worded(headed, thing, rng)
+    if rng.random() < _CLAIMING:
         claim, contrary = rng.choice(_CLAIMS)
         start, other = rng.choice([("Yes", "No"), ("Yes", "No"), ("Yes", "No"), ("True", "False"), ("Right", "Wrong")])
-        words = [start, other]
         sentences = [f"{start}, this {thing} probably {claim}.", f"{other}, this {thing} probably {contrary}."]
-    else:
-        family = list(rng.choice(_FAMILIES))
-        count = min(rng.choice(range(2, _MOST + 1)), len(family))
-        frame, tail = rng.choice(_FRAMES), rng.choice(_TAILS)
-        words = [word + tail for word in rng.sample(family, count)]
-        sentences = [frame.format(word=word, thing=thing) for word in words]
+        return _sentences([start, other], sentences)
+    family = list(rng.choice(_FAMILIES))
+    return _worded(rng.sample(family, min(rng.choice(range(2, _MOST + 1)), len(family))), thing, rng)
+
+
+def _worded(heads: Sequence[str], thing: str, rng: random.Random) -> tuple[tuple[str, ...], ...]:
+    frame, tail = rng.choice(_FRAMES), rng.choice(_TAILS)
+    words = [head + tail for head in heads]
+    return _sentences(words, [frame.format(word=word, thing=thing) for word in words])
+
+
+def _sentences(words: Sequence[str], sentences: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     target = Target(name="made_up", labels=tuple(words), answers=tuple(words), sentences=tuple(sentences))
     return worded_sentences(target)

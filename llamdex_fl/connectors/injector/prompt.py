@@ -1,14 +1,17 @@
 """The prompt in which injected tokens stand, and the keys and values in it that are the same for every question.
 
-    opening | question, the outcomes that are marked, a sentence a line | injected tokens | header
+    opening, all outcomes, a sentence a line | question | injected tokens | header
 
-The outcomes stand in an order that says nothing of them, and all in the words that fit the likeliest one's
-probability: which outcome the experts hold likely is told by the injected tokens alone. Words that differed from
-sentence to sentence would have to be told apart in the middle of copying one.
+What stands before the question is the same for every question of a schema, so its keys and values are kept. The
+outcomes stand in an order that says nothing of them, and all in the words that fit the likeliest one's probability:
+which outcome the experts hold likely is told by the injected tokens alone. Words that differed from sentence to
+sentence would have to be told apart in the middle of copying one.
 
 Shape suffixes: P tokens of the opening, A of the header, T of what follows the opening, H heads, W width of a head.
 """
 
+import re
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +28,11 @@ from llamdex_fl.schema import Target
 __all__ = ["Frame", "Layers", "Offers", "joined", "marked"]
 
 #: Outcomes below this probability are not marked; the two likeliest always are.
-_UNLIKELY = 0.01
+_UNLIKELY = 0.02
+#: Most tokens of sentences whose keys and values are kept; SmolLM2-135M has 46 kB of them a token.
+_KEPT_TOKENS = 1024
+_LEAD = "Answer with one of these sentences, word for word:\n"
+_WORD = re.compile(r"[A-Z][a-z]{2,9}")
 #: Keys and values (H, T, W) by layer.
 Layers = tuple[tuple[Tensor, Tensor], ...]
 
@@ -50,8 +57,22 @@ class Frame:
         """Split the LLM's chat template around the user's words."""
         self.base = base
         around = base.prompt("")
-        self.opening_P = around.before_T
+        lead = torch.tensor(base.answer_ids(_LEAD), device=base.model.device)
+        self.opening_P = torch.cat([around.before_T, lead])
         self.after_A = around.after_T
+        self._kept: OrderedDict[tuple[int, ...], Layers] = OrderedDict()
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """Words that are one token each for the LLM where an answer begins, in alphabetical order."""
+        ids = range(self.base.model.get_input_embeddings().num_embeddings)
+        texts = {self.base.tokenizer.decode([own]).strip() for own in ids}
+        plain = sorted(text for text in texts if _WORD.fullmatch(text))
+        asked = self.base.tokenizer([f"{text} is" for text in plain], add_special_tokens=False)["input_ids"]
+        whole = self.base.tokenizer(plain, add_special_tokens=False)["input_ids"]
+        return tuple(
+            text for text, own, alone in zip(plain, asked, whole, strict=True) if len(alone) == 1 and own[0] == alone[0]
+        )
 
     def offers(self, sentences: Sequence[Sequence[str]]) -> Offers:
         """Sentences by outcome and level of confidence.
@@ -78,10 +99,17 @@ class Frame:
         """
         return self.offers(worded_sentences(target))
 
-    def question_ids(self, question: str, sentences: Sequence[str]) -> Tensor:
-        """The tokens between the opening and the injected ones: the question, and the outcomes' sentences."""
-        ids = self.base.answer_ids("\n".join([question.strip(), "", *sentences, ""]))
-        return torch.tensor(ids, device=self.base.model.device)
+    def offered_ids(self, sentences: Sequence[Sequence[int]]) -> tuple[int, ...]:
+        """The tokens between the opening and the question: sentences, a line each."""
+        return (*(token for sentence in sentences for token in (*sentence, *self._line)), *self._line)
+
+    def question_ids(self, question: str) -> tuple[int, ...]:
+        """The tokens between the sentences and the injected ones."""
+        return tuple(self.base.answer_ids(f"{question.strip()}\n"))
+
+    @cached_property
+    def _line(self) -> list[int]:
+        return self.base.answer_ids("\n")
 
     @cached_property
     @torch.no_grad()
@@ -91,13 +119,21 @@ class Frame:
         return tuple((layer.keys[0].clone(), layer.values[0].clone()) for layer in cache.layers)
 
     @torch.no_grad()
-    def block(self, ids_T: Tensor) -> Layers:
-        """Keys and values of tokens after the opening."""
-        shared = len(self.opening_P)
+    def opened(self, ids: Sequence[int]) -> Layers:
+        """Keys and values of the opening and of tokens after it."""
+        ids_1T = torch.tensor([list(ids)], device=self.base.model.device)
         cache = self.base.model(
-            ids_T[None], past_key_values=joined([[self.opening]])[0], use_cache=True, logits_to_keep=1
+            ids_1T, past_key_values=joined([self.opening])[0], use_cache=True, logits_to_keep=1
         ).past_key_values
-        return tuple((layer.keys[0, :, shared:].clone(), layer.values[0, :, shared:].clone()) for layer in cache.layers)
+        return tuple((layer.keys[0].clone(), layer.values[0].clone()) for layer in cache.layers)
+
+    def kept(self, offered: tuple[int, ...]) -> Layers:
+        """Keys and values of the opening and of sentences, computed when first wanted; of many, the last used stay."""
+        layers = self._kept.pop(offered, None) or self.opened(offered)
+        self._kept[offered] = layers
+        while len(self._kept) > 1 and sum(map(len, self._kept)) > _KEPT_TOKENS:
+            self._kept.popitem(last=False)
+        return layers
 
 
 def marked(chances: Sequence[float]) -> list[int]:
@@ -106,24 +142,23 @@ def marked(chances: Sequence[float]) -> list[int]:
     return [place for place, chance in enumerate(chances) if chance >= _UNLIKELY or place in likeliest]
 
 
-def joined(rows: Sequence[Sequence[Layers]]) -> tuple[DynamicCache, Tensor]:
-    """A cache of rows, each the spans of keys and values laid side by side and padded on the left; and its mask."""
-    lengths = [sum(span[0][0].shape[1] for span in row) for row in rows]
+def joined(rows: Sequence[Layers]) -> tuple[DynamicCache, Tensor]:
+    """A cache of rows, padded on the left; and its mask (B, T) of what is real."""
+    lengths = [row[0][0].shape[1] for row in rows]
     longest = max(lengths)
     cache = DynamicCache()
-    for layer in range(len(rows[0][0])):
-        keys, values = (_laid_out(rows, lengths, layer, which) for which in (0, 1))
+    for layer in range(len(rows[0])):
+        keys, values = (_laid_out([row[layer][which] for row in rows], longest) for which in (0, 1))
         cache.update(keys, values, layer)
     mask_BT = torch.tensor([[0] * (longest - length) + [1] * length for length in lengths], device=keys.device)
     return cache, mask_BT
 
 
-def _laid_out(rows: Sequence[Sequence[Layers]], lengths: Sequence[int], layer: int, which: int) -> Tensor:
-    """Keys (which = 0) or values of one layer, (B, H, T, W); copied no more often than needed."""
-    longest = max(lengths)
-    laid = []
-    for row, length in zip(rows, lengths, strict=True):
-        own = row[0][layer][which] if len(row) == 1 else torch.cat([span[layer][which] for span in row], dim=1)
-        laid.append(own if length == longest else torch.nn.functional.pad(own, (0, 0, longest - length, 0)))
+def _laid_out(rows: Sequence[Tensor], longest: int) -> Tensor:
+    """Keys or values (H, T, W) of one layer as (B, H, T, W), padded on the left where they are shorter."""
+    laid = [
+        own if own.shape[1] == longest else torch.nn.functional.pad(own, (0, 0, longest - own.shape[1], 0))
+        for own in rows
+    ]
     # A cache copies what it takes, so a view will do.
     return laid[0][None] if len(laid) == 1 else torch.stack(laid)

@@ -1,6 +1,6 @@
 """Trains the injector against the frozen LLM, from public wordings and made-up outcomes, through the short suffix only.
 
-Attention is causal: injected tokens cannot change the keys and values of the question and the outcomes before them. So
+Attention is causal: injected tokens cannot change the keys and values of the outcomes and the question before them. So
 each training question runs through the LLM once, and every step runs only the injected tokens, the assistant header
 and the answer. Most questions stand with outcomes that were made up (``practice.py``), some with those of their own
 schema; the outcomes stand in a drawn order, in words that fit the likeliest one's probability, and the unlikely ones
@@ -13,7 +13,8 @@ is read from the LLM calibrated. After it, the sentence that states the likelies
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,9 @@ __all__ = ["InjectorRecipe", "Practice", "draw_outputs", "practice", "suffix_los
 
 _IGNORED = -100
 _DRAWS = 256
+_WARMUP = 0.06
+_SENTENCE_WEIGHT = 0.5
+_LOOSE_COUNTS = (2, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,19 +47,23 @@ class InjectorRecipe:
     Attributes:
         questions: how many questions' keys and values are computed and kept.
         own: share of them that stand with their own schema's outcomes.
-        steps: optimiser steps. One in three asks for the sentence too, the others for the outcome alone.
+        loose: share of the examples in which words stand for outcomes that the prompt does not hold.
+        steps: optimiser steps. One in four asks for the sentence too, the others for the outcome alone.
         outcome_batch, sentence_batch: examples a step.
         rate: peak learning rate.
+        turn_rate: share of it by which the large matrices learn, which turn words.
         layer: before which decoder layer of the LLM the injected vectors go in; 0: as input embeddings.
         seed: of the questions, the outputs drawn and the initial weights.
     """
 
-    questions: int = 48
-    own: float = 0.25
-    steps: int = 150
+    questions: int = 250
+    own: float = 0.2
+    loose: float = 0.2
+    steps: int = 560
     outcome_batch: int = 12
     sentence_batch: int = 6
     rate: float = 5e-3
+    turn_rate: float = 0.15
     layer: int = 0
     seed: int = 0
 
@@ -65,12 +73,14 @@ class Practice:
     """One prompt up to where the injected tokens go.
 
     Attributes:
-        layers: its keys and values.
+        ids: its tokens after the opening.
+        layers: keys and values, the opening's included.
         first_N: the tokens with which the sentences of the outcomes that are marked begin.
         sentences: these sentences' tokens, with the end of the turn.
         chances: probabilities (N,) that fit the words in which the outcomes are said.
     """
 
+    ids: tuple[int, ...]
     layers: Layers
     first_N: Tensor
     sentences: tuple[tuple[int, ...], ...]
@@ -100,13 +110,19 @@ def train_injector(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         injector = Injector(base.width, scale, base.digest, layer=recipe.layer).to(base.model.device)
-        optimiser = torch.optim.AdamW(injector.parameters(), lr=recipe.rate, weight_decay=0.0)
+        optimiser = torch.optim.AdamW(_rates(injector, recipe), weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, max_lr=recipe.rate, total_steps=recipe.steps, pct_start=0.1
+            optimiser,
+            max_lr=[group["lr"] for group in optimiser.param_groups],
+            total_steps=recipe.steps,
+            pct_start=_WARMUP,
         )
+        words = [base.answer_ids(word)[0] for word in frame.words]
         for step in range(recipe.steps):
-            sentence = step % 3 == 0
+            sentence = step % 4 == 3  # noqa: PLR2004 - see the recipe
             batch = rng.choices(practices, k=recipe.sentence_batch if sentence else recipe.outcome_batch)
+            if not sentence:
+                batch = [_loosened(own, words, rng) if rng.random() < recipe.loose else own for own in batch]
             loss = suffix_loss(frame, injector, batch, rng, sentence=sentence)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -129,10 +145,27 @@ def _practices(frame: Frame, wordings: Sequence[Wording], recipe: InjectorRecipe
     return practices
 
 
+def _rates(injector: Injector, recipe: InjectorRecipe) -> list[dict[str, Any]]:
+    """The parameters, and how fast they learn."""
+    turns = [injector.turns, injector.mark_turn]
+    known = set(map(id, turns))
+    rest = [own for own in injector.parameters() if id(own) not in known]
+    return [{"params": turns, "lr": recipe.rate * recipe.turn_rate}, {"params": rest, "lr": recipe.rate}]
+
+
+def _loosened(own: Practice, words: Sequence[int], rng: random.Random) -> Practice:
+    """The same question, with words that do not stand in it for outcomes: so that the injector calls for any word."""
+    count = rng.choice(_LOOSE_COUNTS)
+    if len(words) < count:
+        return own
+    first_N = torch.tensor(rng.sample(words, count), device=own.first_N.device)
+    return replace(own, first_N=first_N, chances=(draw_outputs(1, count, rng)[0],))
+
+
 def _distinct(frame: Frame, rng: random.Random) -> tuple[tuple[str, ...], ...]:
     """Made-up outcomes that begin differently for this tokenizer."""
     while True:
-        sentences = made_up_outcomes(rng)
+        sentences = made_up_outcomes(rng, frame.words)
         try:
             frame.offers(sentences)
         except SchemaError:
@@ -148,7 +181,7 @@ def practice(frame: Frame, offers: Offers, question: str, rng: random.Random) ->
     chance_K = chance_N[own] / chance_N[own].sum()
     top = int(chance_K.argmax())
     level = confidence_level(float(chance_K[top]))
-    question_T = frame.question_ids(question, [offers.sentences[place][level] for place in own])
+    ids = (*frame.offered_ids([wordings[level] for wordings in offers.ids]), *frame.question_ids(question))
     fitting = [
         other_K
         for other_K in draw_outputs(_DRAWS, len(own), rng)
@@ -156,11 +189,9 @@ def practice(frame: Frame, offers: Offers, question: str, rng: random.Random) ->
     ]
     end = frame.base.tokenizer.eos_token_id
     return Practice(
-        layers=tuple(
-            (torch.cat([before[0], after[0]], dim=1), torch.cat([before[1], after[1]], dim=1))
-            for before, after in zip(frame.opening, frame.block(question_T), strict=True)
-        ),
-        first_N=torch.tensor([offers.first[place] for place in own], device=question_T.device),
+        ids=ids,
+        layers=frame.opened(ids),
+        first_N=torch.tensor([offers.first[place] for place in own], device=frame.after_A.device),
         sentences=tuple((*offers.ids[place][level], end) for place in own),
         chances=(chance_K, *fitting),
     )
@@ -202,7 +233,7 @@ def suffix_loss(
         rest = torch.nn.functional.cross_entropy(
             logits_BSV[:, 1:].flatten(0, 1), said_BS[:, 1:].flatten(), ignore_index=_IGNORED, reduction="sum"
         )
-        loss = loss + rest / len(batch)
+        loss = loss + _SENTENCE_WEIGHT * rest / len(batch)
     return loss
 
 
@@ -223,7 +254,7 @@ def _suffix_logits(
     inputs_BLD = torch.cat(
         [torch.stack(padded).to(after_BAD.dtype), after_BAD, embed(said_BS[:, :-1].clamp(min=0))], dim=1
     )
-    cache, mask_BT = joined([[own.layers] for own in batch])
+    cache, mask_BT = joined([own.layers for own in batch])
     places_L = torch.arange(inputs_BLD.shape[1], device=mask_BT.device)
     gaps_B1 = torch.tensor([[gap] for gap in padding], device=mask_BT.device)
     mask_BL = torch.cat([mask_BT, (places_L >= gaps_B1).long()], dim=1)

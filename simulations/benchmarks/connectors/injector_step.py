@@ -31,12 +31,12 @@ def measure(parts: Parts, rounds: int) -> dict[str, Any]:
     for number in range(batch):
         schema = load_library_schema(SCHEMAS[number % len(SCHEMAS)])
         question = questions(schema.name)(rng)
-        prompts.append((question, practice(frame, frame.target_offers(schema.target), question, rng)))
+        prompts.append(practice(frame, frame.target_offers(schema.target), question, rng))
     turns = []
     for number in range(rounds + 1):
         seconds = []
         for loss in (
-            lambda: suffix_loss(frame, injector, [own for _, own in prompts], rng, sentence=False),
+            lambda: suffix_loss(frame, injector, prompts, rng, sentence=False),
             lambda: _whole_loss(frame, injector, prompts, rng),
         ):
             started = time.perf_counter()
@@ -56,14 +56,13 @@ def measure(parts: Parts, rounds: int) -> dict[str, Any]:
     }
 
 
-def _whole_loss(frame: Frame, injector: Injector, prompts: list[tuple[str, Practice]], rng: random.Random) -> Tensor:
+def _whole_loss(frame: Frame, injector: Injector, prompts: list[Practice], rng: random.Random) -> Tensor:
     """The same loss, the prompts run from their first token on, padded on the left."""
     embed = frame.base.model.get_input_embeddings()
-    chances = [rng.choice(own.chances) for _, own in prompts]
+    chances = [rng.choice(own.chances) for own in prompts]
     rows = []
-    for (question, own), chance_K in zip(prompts, chances, strict=True):
-        said = [frame.base.tokenizer.decode(sentence[:-1]) for sentence in own.sentences]
-        before_T = torch.cat([frame.opening_P, frame.question_ids(question, said)])
+    for own, chance_K in zip(prompts, chances, strict=True):
+        before_T = torch.cat([frame.opening_P, torch.tensor(own.ids)])
         tokens_KD = injector(chance_K, embed(own.first_N))
         rows.append(torch.cat([embed(before_T), tokens_KD, embed(frame.after_A)]))
     longest = max(map(len, rows))
@@ -80,6 +79,6 @@ def _whole_loss(frame: Frame, injector: Injector, prompts: list[tuple[str, Pract
     return -torch.stack(
         [
             (chance_K * row_V[own.first_N]).sum()
-            for (_, own), chance_K, row_V in zip(prompts, chances, first_BV, strict=True)
+            for own, chance_K, row_V in zip(prompts, chances, first_BV, strict=True)
         ]
     ).mean()

@@ -12,7 +12,7 @@ from llamdex_fl.assembly.speaking import Injection, Speaker
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
 from llamdex_fl.base_llm.layers import changed_before, decoder_layer, state_size
 from llamdex_fl.connectors.injector import Frame, Injector, InjectorRecipe, confidence_level, train_injector
-from llamdex_fl.connectors.injector.network import CALLS
+from llamdex_fl.connectors.injector.network import MIXTURES
 from llamdex_fl.connectors.questions import Wording
 from llamdex_fl.errors import InputError
 from llamdex_fl.schema import Schema
@@ -44,14 +44,14 @@ def _whole(base: BaseLLM, injector: Injector, injection: Injection) -> Tensor:
     offers = frame.target_offers(injection.schema.target)
     words, after = offers.first, frame.after_A.tolist()
     level = confidence_level(float(injection.probability_N.max()))
-    asked = frame.question_ids(injection.question, [wordings[level] for wordings in offers.sentences]).tolist()
-    ids = [*frame.opening_P.tolist(), *asked, *words, *after[:1] * CALLS, *after]
+    asked = [*frame.offered_ids([own[level] for own in offers.ids]), *frame.question_ids(injection.question)]
+    ids = [*frame.opening_P.tolist(), *asked, *words, *after[:1] * MIXTURES, *after]
     end = len(ids) - len(after)
 
     def overwrite(state_1LD: Tensor) -> Tensor:
         changed = state_1LD.clone()
-        start = end - CALLS - len(words)
-        changed[0, start:end] = injector(injection.probability_N, state_1LD[0, start : end - CALLS])
+        start = end - MIXTURES - len(words)
+        changed[0, start:end] = injector(injection.probability_N, state_1LD[0, start : end - MIXTURES])
         return changed
 
     with changed_before(base.model, 1, overwrite):

@@ -19,7 +19,7 @@ from llamdex_fl.connectors.injector import (
     confidence_level,
     train_injector,
 )
-from llamdex_fl.connectors.injector.network import CALLS
+from llamdex_fl.connectors.injector.network import MIXTURES
 from llamdex_fl.connectors.injector.practice import made_up_outcomes
 from llamdex_fl.connectors.injector.training import Practice, draw_outputs, practice, suffix_loss
 from llamdex_fl.connectors.questions import QuestionGenerator, Wording
@@ -153,7 +153,7 @@ def test_tokens_have_the_size_of_the_llms_own(llama: BaseLLM) -> None:
     words_ND = torch.randn(3, llama.width) * 0.2
     for chance_N in (torch.tensor([0.1, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0])):
         tokens_KD = injector(chance_N, words_ND)
-        assert tokens_KD.shape == (3 + CALLS, llama.width)
+        assert tokens_KD.shape == (3 + MIXTURES, llama.width)
         marks_ND = tokens_KD[:3] - words_ND
         torch.testing.assert_close(marks_ND.pow(2).mean(-1).sqrt(), torch.full((3,), 0.2), atol=1e-3, rtol=0)
         assert torch.isfinite(tokens_KD).all()
