@@ -158,8 +158,13 @@ def _loosened(own: Practice, words: Sequence[int], rng: random.Random) -> Practi
     count = rng.choice(_LOOSE_COUNTS)
     if len(words) < count:
         return own
-    first_N = torch.tensor(rng.sample(words, count), device=own.first_N.device)
-    return replace(own, first_N=first_N, chances=(draw_outputs(1, count, rng)[0],))
+    drawn = rng.sample(words, count)
+    return replace(
+        own,
+        first_N=torch.tensor(drawn, device=own.first_N.device),
+        sentences=tuple((word,) for word in drawn),
+        chances=(draw_outputs(1, count, rng)[0],),
+    )
 
 
 def _distinct(frame: Frame, rng: random.Random) -> tuple[tuple[str, ...], ...]:
