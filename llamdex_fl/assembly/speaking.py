@@ -216,11 +216,13 @@ class Speaker:
         ``logits_BV`` are those that follow what is wanted, injected as it is.
         """
         given = prompts.wanted
+        gaps = prompts.gaps(logits_BV)
+        best = list(zip(gaps, given, strict=True))
         corrected = [0] * len(given)
         before: list[tuple[Tensor, Tensor]] = []
         for _ in range(self.corrections):
             said = prompts.said_among_marked(logits_BV)
-            off = [gap > self.tolerance for gap in prompts.gaps(logits_BV)]
+            off = [gap > self.tolerance for gap in gaps]
             if not any(off):
                 break
             now = list(zip(given, said, strict=True))
@@ -232,6 +234,12 @@ class Speaker:
                 for (own_K, said_K), aim_K, slope, far in zip(now, prompts.wanted, slopes, off, strict=True)
             ]
             corrected = [times + far for times, far in zip(corrected, off, strict=True)]
+            logits_BV = prompts.first_token(given)
+            gaps = prompts.gaps(logits_BV)
+            best = [min(pair, key=_gap) for pair in zip(best, zip(gaps, given, strict=True), strict=True)]
+        if any(gap < last for (gap, _), last in zip(best, gaps, strict=True)):
+            # A correction made it worse: some outcomes are loud whatever is injected.
+            given = [own_K for _, own_K in best]
             logits_BV = prompts.first_token(given)
         return given, logits_BV, corrected
 
@@ -258,6 +266,10 @@ def missing_sentence(missing: Sequence[str]) -> str:
     if more > 0:
         named.append(f"{more} more")
     return f"Not said: {', '.join(named[:-1])}{' and ' if len(named) > 1 else ''}{named[-1]}."
+
+
+def _gap(trial: tuple[float, Tensor]) -> float:
+    return trial[0]
 
 
 def _spread(given_K: Tensor, places: Sequence[int], outcomes: int) -> list[float]:
