@@ -9,7 +9,7 @@ export TRANSFORMERS_OFFLINE := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: demo demo-all demo-text seeds review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel bench-privacy fuzz mutation vectors
+.PHONY: demo demo-all demo-text seeds synthesis-env review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel bench-privacy bench-connectors injector fuzz mutation vectors
 
 setup: $(READY)
 
@@ -36,6 +36,14 @@ demo-text: $(READY)
 seeds: $(READY)
 	$(BIN)/llamdex-sim seeds --seeds 0 1 2 --provider out/demo/provider
 
+# What AIM and MST need is not to be had beside the program's own packages: an environment of its own (Python 3.11).
+synthesis-env: .venv-synthesis/.ready
+
+.venv-synthesis/.ready: constraints.synthesis.txt
+	test -x .venv-synthesis/bin/python || $(PYTHON) -m venv .venv-synthesis
+	.venv-synthesis/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.synthesis.txt dpmm
+	touch $@
+
 # Every hostile case, bit flips, a capture, vectors and bandit; writes out/review/report.html and report.json.
 review: $(READY)
 	$(BIN)/llamdex-sim review
@@ -56,13 +64,20 @@ check: $(READY) proto-check
 	$(BIN)/lint-imports
 
 # Timing needs a quiet machine.
-bench: bench-channel bench-privacy
+bench: bench-channel bench-privacy bench-connectors
 
 bench-channel: $(READY)
 	$(BIN)/llamdex-sim bench-channel --out out/bench/channel.json
 
 bench-privacy: $(READY)
 	$(BIN)/llamdex-sim bench-privacy --out out/bench/privacy.json
+
+bench-connectors: $(READY)
+	$(BIN)/llamdex-sim bench-connectors --out out/bench/connectors.json
+
+# Long; its last result is committed.
+injector: $(READY)
+	nice $(BIN)/llamdex-sim train-injector --out llamdex_fl/connectors/injector/trained
 
 # Long; its last result is committed.
 fuzz: $(READY)

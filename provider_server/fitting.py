@@ -17,8 +17,9 @@ from platformdirs import user_cache_path
 from llamdex_fl.base_llm.base import BaseLLM
 from llamdex_fl.base_llm.packaged import packaged_encoder
 from llamdex_fl.connectors.injector import Injector, InjectorRecipe, train_injector
+from llamdex_fl.connectors.injector.trained import trained_injector
 from llamdex_fl.connectors.questions import Wording, load_wording, ordinary_questions, training_wording
-from llamdex_fl.connectors.reader import Reader, ReaderRecipe, train_reader
+from llamdex_fl.connectors.reader import ExtensionRecipe, Reader, ReaderRecipe, extend_reader, train_reader
 from llamdex_fl.connectors.texts import (
     TextReaderRecipe,
     TextWording,
@@ -29,16 +30,18 @@ from llamdex_fl.connectors.texts import (
 from llamdex_fl.errors import ConfigError
 from llamdex_fl.schema import Schema, load_library_schema, load_schema
 from provider_server.config import ProviderConfig
+from provider_server.known_readers import MadeOf, ReaderMadeOf, largest_part
 
 __all__ = [
+    "PRACTICE_SCHEMAS",
     "fit_connectors",
     "fit_injector",
     "fit_reader",
     "provider_schemas",
 ]
 
-#: What the injector practises on where the provider serves no table: it is the same for every schema.
-_PRACTICE = ("heart", "titanic")
+#: Whose questions the injector practises on, whatever the provider serves: tables with wordings by several authors.
+PRACTICE_SCHEMAS = ("heart", "titanic", "bank", "nursery", "wine")
 #: Told (what is trained, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
 
@@ -73,6 +76,7 @@ def fit_connectors(  # noqa: PLR0913 - the last four are for tests and displays
     base: BaseLLM,
     *,
     reader_recipe: ReaderRecipe | TextReaderRecipe | None = None,
+    extension_recipe: ExtensionRecipe | None = None,
     injector_recipe: InjectorRecipe | None = None,
     fresh: bool = False,
     on_progress: Progress | None = None,
@@ -83,17 +87,18 @@ def fit_connectors(  # noqa: PLR0913 - the last four are for tests and displays
         config: the provider.
         base: the frozen LLM.
         reader_recipe: how the reader is trained; with schemas of texts a recipe for tables stands for its part.
+        extension_recipe: how schemas join a reader that the cache has.
         injector_recipe: how the injector is trained.
-        fresh: train even if the cache has them.
+        fresh: train all anew, even if the cache has them.
         on_progress: told about each step.
 
     Returns:
         Whether something was trained.
     """
-    reader, reader_trained = fit_reader(config, recipe=reader_recipe, fresh=fresh, on_progress=on_progress)
-    injector, injector_trained = fit_injector(
-        config, base, recipe=injector_recipe, fresh=fresh, on_progress=on_progress
+    reader, reader_trained = fit_reader(
+        config, recipe=reader_recipe, extension=extension_recipe, fresh=fresh, on_progress=on_progress
     )
+    injector, injector_trained = fit_injector(base, recipe=injector_recipe, fresh=fresh, on_progress=on_progress)
     _replace(config.connectors, reader, injector)
     return reader_trained or injector_trained
 
@@ -102,13 +107,24 @@ def fit_reader(
     config: ProviderConfig,
     *,
     recipe: ReaderRecipe | TextReaderRecipe | None = None,
+    extension: ExtensionRecipe | None = None,
     fresh: bool = False,
     on_progress: Progress | None = None,
 ) -> tuple[Path, bool]:
     """Train the provider's reader into the cache, if it is not there; it needs no LLM.
 
+    Where the cache has a reader of some of the provider's schemas, in the same wordings, the others join it by a short
+    fit. A reader that reads texts is trained as a whole.
+
+    Args:
+        config: the provider.
+        recipe: how the reader is trained.
+        extension: how schemas join a reader that was trained.
+        fresh: train all anew.
+        on_progress: told about each step.
+
     Returns:
-        The reader's folder in the cache, and whether it was trained.
+        The reader's folder in the cache, and whether something was trained.
     """
     wordings, text_wordings = _wordings(config), _text_wordings(config)
     with (packaged_encoder() / "model.safetensors").open("rb") as stream:
@@ -124,44 +140,72 @@ def fit_reader(
 
         return _cached("reader", _key(wordings, encoder, repr(both), texts=text_wordings), train, fresh=fresh)
     plain = recipe.tabular if isinstance(recipe, TextReaderRecipe) else recipe or ReaderRecipe()
+    made_of = MadeOf(_key([], encoder, repr(plain)), {own.schema.name: _wording_key(own) for own in wordings})
 
-    def train_plain() -> Reader:
-        return train_reader(packaged_encoder(), wordings, ordinary_questions(), recipe=plain, on_step=told)
+    def train_plain() -> ReaderMadeOf:
+        found = None if fresh else largest_part(_cache(), made_of)
+        if found is None:
+            reader = train_reader(packaged_encoder(), wordings, ordinary_questions(), recipe=plain, on_step=told)
+        else:
+            known, before = found
+            reader = extend_reader(
+                before,
+                packaged_encoder(),
+                [own for own in wordings if own.schema.name in known.wordings],
+                [own for own in wordings if own.schema.name not in known.wordings],
+                ordinary_questions(),
+                recipe=extension,
+                on_step=told,
+            ).reader
+        return ReaderMadeOf(reader, made_of)
 
     return _cached("reader", _key(wordings, encoder, repr(plain)), train_plain, fresh=fresh)
 
 
 def fit_injector(
-    config: ProviderConfig,
     base: BaseLLM,
     *,
     recipe: InjectorRecipe | None = None,
     fresh: bool = False,
     on_progress: Progress | None = None,
 ) -> tuple[Path, bool]:
-    """Train the injector for a base LLM into the cache, if it is not there.
+    """Take the injector that comes with the package for a base LLM, or train one into the cache.
 
-    It knows no schema: it practises on the provider's tables, or on the project's own where there is none, and
-    speaks for text experts as it is.
+    It knows no schema: it practises on the project's own wordings and on made-up outcomes, and serves every schema of a
+    provider as it is. One that is added later trains no injector.
+
+    Args:
+        base: the frozen LLM.
+        recipe: how the injector is trained; the one that comes with the package was trained by the default.
+        fresh: train it anew.
+        on_progress: told about each step.
 
     Returns:
-        The injector's folder in the cache, and whether it was trained.
+        The injector's folder, and whether it was trained.
     """
+    if recipe in {None, InjectorRecipe()} and not fresh and (packaged := trained_injector(base.digest)) is not None:
+        return packaged, False
     recipe = recipe or InjectorRecipe()
-    wordings = _wordings(config) or [training_wording(load_library_schema(name)) for name in _PRACTICE]
 
     def train() -> Injector:
+        wordings = [training_wording(load_library_schema(name)) for name in PRACTICE_SCHEMAS]
         return train_injector(base, wordings, recipe=recipe, on_step=_told(on_progress, "injector"))
 
-    return _cached("injector", _key(wordings, base.digest, repr(recipe)), train, fresh=fresh)
+    # Which questions it practised on makes no injector stale: only how it is made, and for which LLM.
+    key = hashlib.sha256("\0".join((base.digest, repr(recipe), _code_digest("injector"))).encode()).hexdigest()
+    return _cached("injector", key, train, fresh=fresh)
 
 
 class _Saved(Protocol):
     def save(self, folder: Path) -> None: ...
 
 
+def _cache() -> Path:
+    return user_cache_path("llamdex-fl") / "connectors"
+
+
 def _cached(name: str, key: str, train: Callable[[], _Saved], *, fresh: bool) -> tuple[Path, bool]:
-    folder = user_cache_path("llamdex-fl") / "connectors" / f"{name}-{key}"
+    folder = _cache() / f"{name}-{key}"
     trained = fresh or not folder.is_dir()
     if trained:
         made = train()
@@ -208,17 +252,24 @@ def _text_wordings(config: ProviderConfig) -> list[TextWording]:
 
 
 def _key(wordings: Sequence[Wording], *others: str, texts: Sequence[TextWording] = ()) -> str:
-    """Names everything that a connector is made of, the code that makes it included.
+    """Names everything that a reader is made of, the code that makes it included.
 
     What reads texts counts only where texts are read.
     """
     digest = hashlib.sha256()
     for text in (*others, *map(_wording_key, wordings), *(repr((own.schema.digest(), own)) for own in texts)):
         digest.update(text.encode() + b"\0")
-    code = Path(str(files("llamdex_fl.connectors")))
+    digest.update(_code_digest("", without=("injector",) if texts else ("injector", "texts")).encode())
+    return digest.hexdigest()
+
+
+def _code_digest(part: str, *, without: Sequence[str] = ()) -> str:
+    """Digest of the connectors' code and wordings, or of one part's, without some folders."""
+    digest = hashlib.sha256()
+    code = Path(str(files("llamdex_fl.connectors") / part))
     for path in sorted(path for path in code.rglob("*") if path.suffix in {".py", ".toml", ".txt"}):
         name = path.relative_to(code)
-        if texts or name.parts[0] != "texts":
+        if name.parts[0] not in without:
             digest.update(name.as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -230,4 +281,4 @@ def _wording_key(wording: Wording) -> str:
         for p in wording.phrases
     ]
     rest = (wording.subjects, wording.labels, wording.words, wording.counted_nouns, wording.ask, wording.chatter)
-    return repr((wording.schema.digest(), phrases, rest))
+    return hashlib.sha256(repr((wording.schema.digest(), phrases, rest)).encode()).hexdigest()

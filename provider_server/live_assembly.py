@@ -3,10 +3,9 @@
 Nothing is trained and no other expert is touched: an expert is a seat behind connectors that know no expert.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from llamdex_fl.assembly import Answer, AssembledLlamdex, Seat
+from llamdex_fl.assembly import AssembledLlamdex, Seat
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
 from llamdex_fl.connectors.injector import Injector
 from llamdex_fl.connectors.reader import Reader
@@ -48,6 +47,8 @@ class LiveAssembly(AssembledLlamdex):
         super().__init__(base, reader, injector)
         self._config = config
         self._fixed = fixed
+        # Once: a digest takes milliseconds, and the registry is looked at before every answer.
+        self._digests = {schema.digest(): schema for schema in reader.schemas.values()}
         #: (schema, silo): the release that has the seat. A seat that somebody else gave is not in it, and is kept.
         self._seated: dict[tuple[str, str], str] = {}
 
@@ -59,13 +60,12 @@ class LiveAssembly(AssembledLlamdex):
             ArtefactError: the weights of one are missing or damaged; the seats are as they were but for its own.
         """
         change = Change()
-        digests = {schema.digest(): schema for schema in self.reader.schemas.values()}
         with Registry(self._config.registry) as registry:
             wanted: dict[tuple[str, str], str] = {}
             # In the log's order, which is finer than the time of acceptance: a silo's newest stands last.
             for record in speaking_releases(self._config, registry):
-                if record.schema_digest in digests:
-                    wanted[digests[record.schema_digest].name, record.silo] = record.release_id
+                if record.schema_digest in self._digests:
+                    wanted[self._digests[record.schema_digest].name, record.silo] = record.release_id
             for place in sorted(self._seated.keys() - wanted.keys()):
                 self.unseat(*place)
                 del self._seated[place]
@@ -82,18 +82,11 @@ class LiveAssembly(AssembledLlamdex):
                 (change.joined if before is None else change.replaced).append(place)
         return change
 
-    def answer_all(
-        self,
-        questions: Sequence[str],
-        *,
-        askers: Sequence[str | None] | None = None,
-        max_new_tokens: int = 48,
-        batch: int = 8,
-    ) -> list[Answer]:
-        """Answer as ``AssembledLlamdex`` does, with the experts that may speak now.
+    def attend(self) -> None:
+        """Let those speak who may speak now.
 
         Raises:
-            InputError: a question is empty, or longer than the LLM takes; or a seat was lost, and it is fixed.
+            InputError: a seat was lost, and the assembly is fixed.
             KeyringError: the provider's keyring is missing or has expired.
             ArtefactError: a new expert's weights are missing or damaged.
         """
@@ -101,7 +94,6 @@ class LiveAssembly(AssembledLlamdex):
             self._require_all()
         else:
             self.refresh()
-        return super().answer_all(questions, askers=askers, max_new_tokens=max_new_tokens, batch=batch)
 
     def _require_all(self) -> None:
         with Registry(self._config.registry) as registry:

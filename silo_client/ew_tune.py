@@ -5,6 +5,7 @@ each accountant asks for. The texts are taken to be public: there is no ledger h
 any guarantee. Sources are worked on side by side, each in a process of its own. Legend: n records.
 """
 
+import functools
 import math
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from llamdex_fl.experts.text_base import ReadText, load_text_base
 from llamdex_fl.privacy import LaplaceCounts, SampledGaussian, calibrate, certified_epsilon, find_accountant
 from llamdex_fl.privacy.edgeworth import edgeworth_report
 from llamdex_fl.schema import Schema
+from silo_client.ew_tune_kept import KeptResults
 from silo_client.noise import SecureNoise
 from silo_client.text_training import TextRecipe, learn_texts
 from silo_client.training import noisy_counts
@@ -75,35 +78,42 @@ class BenchPlan:
         )
 
 
-def bench(plan: BenchPlan, sources: Mapping[str, Texts], progress: Progress | None = None) -> dict[str, Any]:
+def bench(
+    plan: BenchPlan, sources: Mapping[str, Texts], progress: Progress | None = None, kept: Path | None = None
+) -> dict[str, Any]:
     """Run the benchmark.
 
     Args:
         plan: what is measured.
         sources: public texts by the name of their source.
         progress: told how far each source is.
+        kept: a file to which each training's result is written, and from which results of the same plan, texts and
+            noise are taken instead of training again.
 
     Returns:
         By source: numbers of records, delta, majority, the ceiling, and of every route its noise, what it states and
-        what is certified, its saving against RDP, accuracies and seconds.
+        what is certified, its saving against RDP, accuracies, and seconds of one training. Seconds are of the
+        processor; those of a source are of all that it took, kept results included.
 
     Raises:
-        InputError: a source is too small or of one class, or epsilon cannot be met.
+        InputError: a source is too small or of one class, epsilon cannot be met, or ``kept`` is another kind of file.
     """
     if not (plan.seeds >= 1 and sources and math.isfinite(plan.epsilon) and plan.epsilon > 0.0):
         raise _wrong("at least one source and one seed, and an epsilon above 0", "others")
     for name, texts in sources.items():
         if len(texts) < _LEAST_RECORDS or len({label for _, label in texts}) < len(plan.schema.target.labels):
             raise _wrong(f"at least {_LEAST_RECORDS} texts of a source, of every class", f"fewer in {name}"[:80])
-    workers = min(len(sources), os.cpu_count() or 1)
+    # What this process may use: taskset and containers give less than the machine has.
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(len(sources), allowed)
     if workers == 1:
-        return {name: _source(name, plan, texts, progress) for name, texts in sources.items()}
+        return {name: _source(name, plan, texts, progress, kept) for name, texts in sources.items()}
     context = multiprocessing.get_context("spawn")
     told: Any = context.Queue()
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(told,)) as pool:
         # The longest first, so that no worker is left alone with it at the end.
         order = sorted(sources, key=lambda name: -len(sources[name]))
-        waiting = {name: pool.submit(_in_worker, name, plan, sources[name]) for name in order}
+        waiting = {name: pool.submit(_in_worker, name, plan, sources[name], kept) for name in order}
         while not all(future.done() for future in waiting.values()):
             try:
                 heard = told.get(timeout=0.2)
@@ -122,63 +132,76 @@ def _begin(told: Any) -> None:  # noqa: ANN401 - a queue between processes
     _told = told
 
 
-def _in_worker(name: str, plan: BenchPlan, texts: Texts) -> dict[str, Any]:
-    return _source(name, plan, texts, lambda *heard: _told.put(heard))
+def _in_worker(name: str, plan: BenchPlan, texts: Texts, kept: Path | None) -> dict[str, Any]:
+    return _source(name, plan, texts, lambda *heard: _told.put(heard), kept)
 
 
-def _source(name: str, plan: BenchPlan, texts: Texts, progress: Progress | None) -> dict[str, Any]:
+def _source(name: str, plan: BenchPlan, texts: Texts, progress: Progress | None, kept: Path | None) -> dict[str, Any]:
     def tell(what: str, done: int, total: int) -> None:
         if progress is not None:
             progress(name, what, done, total)
 
-    began = time.monotonic()
     torch.set_num_threads(1)
     if plan.most_records is not None:
         chosen = np.random.default_rng(0).permutation(len(texts))[: plan.most_records]
         texts = [texts[place] for place in chosen]
     held = round(plan.held_out * len(texts))
-    trained = len(texts) - held
-    delta = trained**-1.1
+    delta = (len(texts) - held) ** -1.1
+    began = time.process_time()
     routes = {route: _calibrated(plan, route, delta) for route in ROUTES}
-    base = load_text_base(plan.architecture)
-    read = base.read([text for text, _ in texts], lambda done, total: tell("reading", done, total))
+    seconds = time.process_time() - began
+    noise = {route: facts["noise_multiplier"] for route, facts in routes.items()}
+    # All that one training's result depends on: not how many seeds there are.
+    results = KeptResults(kept, [plan.architecture, plan.schema.digest(), asdict(plan.recipe), texts, held, noise])
     labels_n = np.array([label for _, label in texts], np.int64)
-    trainings = plan.seeds * (len(ROUTES) + 1)
-    accuracies: dict[str, list[float]] = {route: [] for route in (*ROUTES, _CEILING)}
-    seconds = dict.fromkeys(accuracies, 0.0)
-    majorities = []
-    tell("training", 0, trainings)
-    for seed in range(plan.seeds):
-        order = np.random.default_rng(seed).permutation(len(texts))
-        test_k, train_n = order[:held], order[held:]
-        common = np.bincount(labels_n[train_n]).argmax()
-        majorities.append(float((labels_n[test_k] == common).mean()))
-        for route, reached in accuracies.items():
-            started = time.monotonic()
-            mechanisms = routes[route]["mechanisms"] if route in routes else _without_privacy(plan)
-            expert = _train(plan, [read[n] for n in train_n], labels_n[train_n], mechanisms)
-            log_odds_kC = expert.log_odds_of_read([read[n] for n in test_k])
-            reached.append(float((log_odds_kC.argmax(axis=1) == labels_n[test_k]).mean()))
-            seconds[route] += (time.monotonic() - started) / plan.seeds
-            tell("training", sum(map(len, accuracies.values())), trainings)
+    orders = [np.random.default_rng(seed).permutation(len(texts)) for seed in range(plan.seeds)]
+    trainings = [(seed, route) for seed in range(plan.seeds) for route in (*ROUTES, _CEILING)]
+    missing = [training for training in trainings if _key(*training) not in results]
+    if missing:
+        began = time.process_time()
+        # Once for all routes and seeds: nothing of it depends on them.
+        read = load_text_base(plan.architecture).read([text for text, _ in texts], functools.partial(tell, "reading"))
+        results.add("reading", seconds=time.process_time() - began)
+    for seed, route in missing:
+        tell("training", sum(_key(*training) in results for training in trainings), len(trainings))
+        began = time.process_time()
+        mechanisms = routes[route]["mechanisms"] if route in routes else _without_privacy(plan)
+        test_k, train_n = orders[seed][:held], orders[seed][held:]
+        expert = _train(plan, [read[n] for n in train_n], labels_n[train_n], mechanisms)
+        log_odds_kC = expert.log_odds_of_read([read[n] for n in test_k])
+        accuracy = float((log_odds_kC.argmax(axis=1) == labels_n[test_k]).mean())
+        results.add(_key(seed, route), accuracy=accuracy, seconds=time.process_time() - began)
+    tell("training", len(trainings), len(trainings))
+    columns = {
+        route: _summary([results[_key(seed, route)] for seed in range(plan.seeds)]) for route in (*ROUTES, _CEILING)
+    }
     told: dict[str, Any] = {
-        "records": trained,
+        "records": len(texts) - held,
         "held_out": held,
         "delta": delta,
-        "majority": statistics.fmean(majorities),
-        "ceiling": _summary(accuracies[_CEILING], seconds[_CEILING]),
+        "majority": statistics.fmean(_majority(labels_n, order, held) for order in orders),
+        "ceiling": columns[_CEILING],
         "routes": {},
-        "seconds": time.monotonic() - began,
+        "seconds": seconds + sum(results[key]["seconds"] for key in ["reading", *(_key(*each) for each in trainings)]),
     }
     for route in ROUTES:
         facts = {key: value for key, value in routes[route].items() if key != "mechanisms"}
-        saving = 1.0 - facts["noise_multiplier"] / routes["rdp"]["noise_multiplier"]
-        told["routes"][route] = facts | {"saving": saving} | _summary(accuracies[route], seconds[route])
+        told["routes"][route] = facts | {"saving": 1.0 - noise[route] / noise["rdp"]} | columns[route]
     return told
 
 
+def _key(seed: int, route: str) -> str:
+    return f"{route}, seed {seed}"
+
+
+def _majority(labels_n: Any, order: Any, held: int) -> float:  # noqa: ANN401 - arrays
+    """What the commonest class of the training texts is right in, of the held-out ones."""
+    common = np.bincount(labels_n[order[held:]]).argmax()
+    return float((labels_n[order[:held]] == common).mean())
+
+
 def _calibrated(plan: BenchPlan, route: str, delta: float) -> dict[str, Any]:
-    began = time.monotonic()
+    began = time.process_time()
     mechanisms = calibrate(plan.mechanisms(), epsilon=plan.epsilon, delta=delta, accountant=route)
     noise = next(m.noise_multiplier for m in mechanisms if isinstance(m, SampledGaussian))
     told: dict[str, Any] = {
@@ -187,7 +210,7 @@ def _calibrated(plan: BenchPlan, route: str, delta: float) -> dict[str, Any]:
         "stated_epsilon": find_accountant(route).epsilon(mechanisms, delta),
         "certified_epsilon": certified_epsilon(mechanisms, delta),
         "binds": route,
-        "calibration_seconds": time.monotonic() - began,
+        "calibration_seconds": time.process_time() - began,
     }
     if route == "edgeworth":
         report = edgeworth_report(mechanisms, delta)
@@ -223,12 +246,13 @@ def _train(plan: BenchPlan, read: Sequence[ReadText], labels_n: Any, mechanisms:
     return expert
 
 
-def _summary(accuracies: Sequence[float], seconds: float) -> dict[str, Any]:
+def _summary(results: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    accuracies = [result["accuracy"] for result in results]
     return {
         "accuracy": statistics.fmean(accuracies),
         "spread": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
-        "accuracies": list(accuracies),
-        "training_seconds": seconds,
+        "accuracies": accuracies,
+        "training_seconds": statistics.fmean(result["seconds"] for result in results),
     }
 
 

@@ -31,8 +31,8 @@ from silo_client.noise import NoiseSource
 
 __all__ = ["TextModel", "TextRecipe", "learn_texts", "public_down_maps", "read_texts"]
 
-#: Records whose gradients are in memory together.
-_PART = 512
+#: Records whose gradients are in memory together: few, so that their texts are of like length.
+_PART = 128
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

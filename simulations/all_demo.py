@@ -24,7 +24,7 @@ from simulations.demo.consortium import Domain, claimed, found, write_json
 from simulations.demo.rounds import Rounds
 from simulations.evaluation import held_out_questions, ordinary_routes
 from simulations.local_consortium import PrivacyTerms
-from simulations.tabular import default_delta
+from simulations.tabular import default_delta, record_bound
 
 __all__ = ["SCHEMAS", "AllDemoSettings", "run_all_demo", "summary_rows"]
 
@@ -70,7 +70,7 @@ def run_all_demo(settings: AllDemoSettings, on_progress: Progress) -> dict[str, 
             base = load_base_llm(config.base_llm)
             rounds = Rounds(settings.out, founded, config, base.digest, on_progress)
             rounds.hold(domains)
-            fit_injector(config, base, on_progress=on_progress)
+            fit_injector(base, on_progress=on_progress)
             reader.wait()
         fit_connectors(config, base)
         assembly = open_assembly(config, base)
@@ -118,7 +118,7 @@ def _domain(name: str, settings: AllDemoSettings) -> Domain:
     )
     splits = {silo: split(own, settings.seed) for silo, own in silos.items()}
     most = max(len(own.train) for own in splits.values())
-    bound = 1 << (most - 1).bit_length()
+    bound = record_bound(most)
     terms = PrivacyTerms(
         epsilon=settings.epsilon,
         # Of the public bound, not of a silo's own number of records.
@@ -129,7 +129,7 @@ def _domain(name: str, settings: AllDemoSettings) -> Domain:
     return (
         Domain(schema, splits, terms)
         if len(splits) > 1
-        else Domain(schema, splits, terms, recommended_architecture(schema))
+        else Domain(schema, splits, terms, recommended_architecture(schema, terms.record_bound))
     )
 
 

@@ -7,11 +7,14 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
 
 from llamdex_fl.base_llm.packaged import packaged_encoder
 from llamdex_fl.connectors.questions import (
     Question,
     QuestionGenerator,
+    Wording,
     load_wording,
     ordinary_questions,
     training_wording,
@@ -28,12 +31,14 @@ from llamdex_fl.connectors.texts import (
 from llamdex_fl.schema import Schema, load_library_schema
 from simulations.evaluation import DEVELOPMENT_WORDINGS
 
-__all__ = ["SCHEMAS", "TEXT_SCHEMA", "RecipeScore", "score_recipe"]
+__all__ = ["SCHEMAS", "TEXT_SCHEMA", "RecipeScore", "score_reader", "score_recipe", "wordings_to_compare_by"]
 
 #: The schemas that the demo's reader learns together.
 SCHEMAS = ("heart", "titanic")
 #: The schema whose texts it may learn beside them.
 TEXT_SCHEMA = "sentiment"
+#: The author who stands for other hands where no development wording was written.
+_LEFT_OUT = "forum"
 _BATCH = 20
 #: Questions to score by are drawn from another seed than any recipe's questions to learn from.
 _SEED = 90_000
@@ -62,6 +67,7 @@ class RecipeScore:
 def score_recipe(
     recipe: ReaderRecipe,
     *,
+    schemas: Sequence[str] = SCHEMAS,
     questions: int = 300,
     texts: bool = False,
     on_step: Callable[[int, int, float], None] | None = None,
@@ -70,6 +76,7 @@ def score_recipe(
 
     Args:
         recipe: how the reader is trained.
+        schemas: names of the schemas that it learns.
         questions: how many are asked by schema and wording.
         texts: whether the reader learns texts beside the tables, and is scored on both.
         on_step: told (steps done, steps in all, loss) after each step.
@@ -77,8 +84,8 @@ def score_recipe(
     Returns:
         The scores, and the seconds that training took.
     """
-    schemas = [load_library_schema(name) for name in SCHEMAS]
-    wordings = [training_wording(schema) for schema in schemas]
+    parts = [wordings_to_compare_by(load_library_schema(name)) for name in schemas]
+    wordings = [training for training, _ in parts]
     began = time.perf_counter()
     if texts:
         about = [training_text_wording(load_library_schema(TEXT_SCHEMA))]
@@ -90,13 +97,29 @@ def score_recipe(
         reader = train_reader(packaged_encoder(), wordings, ordinary_questions(), recipe=recipe, on_step=on_step)
     seconds = time.perf_counter() - began
     scores = []
-    for schema, training in zip(schemas, wordings, strict=True):
-        development = load_wording(schema, DEVELOPMENT_WORDINGS / f"{schema.name}.toml")
+    for training, development in parts:
         for name, wording in (("training", training), ("development", development)):
-            generator = QuestionGenerator(wording)
-            asked = [generator.sample(random.Random(_SEED + number)) for number in range(questions)]  # noqa: S311 - questions
-            scores.append(_score(reader, schema, name, asked))
+            scores.append(score_reader(reader, wording, name, questions))
     return scores + (_text_scores(reader, questions) if texts else []), seconds
+
+
+def wordings_to_compare_by(schema: Schema) -> tuple[Wording, Wording]:
+    """The wording that a reader learns a schema from, and the development wording that it is compared in.
+
+    Where no development wording was written, one of the training authors is left out and takes its place.
+    """
+    path = DEVELOPMENT_WORDINGS / f"{schema.name}.toml"
+    if path.is_file():
+        return training_wording(schema), load_wording(schema, path)
+    left_out = files("llamdex_fl.connectors.questions") / "wording" / schema.name / f"{_LEFT_OUT}.toml"
+    return training_wording(schema, without=_LEFT_OUT), load_wording(schema, Path(str(left_out)))
+
+
+def score_reader(reader: Reader, wording: Wording, name: str, questions: int) -> RecipeScore:
+    """Score a reader on questions of a wording; ``name`` is the wording's in the score."""
+    generator = QuestionGenerator(wording)
+    asked = [generator.sample(random.Random(_SEED + number)) for number in range(questions)]  # noqa: S311 - questions
+    return _score(reader, wording.schema, name, asked)
 
 
 def _text_scores(reader: Reader, questions: int) -> list[RecipeScore]:

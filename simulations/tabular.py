@@ -24,7 +24,17 @@ from silo_client.training import train
 from simulations.datasets import TABLES, LabelledRecord, load_table, split, write_silo_csv
 from simulations.seeded_noise import SeededNoise
 
-__all__ = ["HELD_OUT", "Score", "TableResult", "default_delta", "measure_table", "train_on"]
+__all__ = [
+    "HELD_OUT",
+    "Score",
+    "TableResult",
+    "boosting",
+    "default_delta",
+    "measure_table",
+    "record_bound",
+    "regression",
+    "train_on",
+]
 
 HELD_OUT = 0.2
 _ZEROS = "0" * 64
@@ -91,7 +101,7 @@ def measure_table(
     """
     schema, records = TABLES[data_set].schema(), load_table(data_set)
     parts = split(records, seed, HELD_OUT)
-    architecture = recommended_architecture(schema)
+    architecture = recommended_architecture(schema, record_bound(len(parts.train)))
     budget = Budget(epsilon=epsilon, delta=delta or default_delta(len(parts.train)))
     release = train_on(schema, parts.train, architecture, budget, seed, on_step)
     labels_n = np.array([record.label for record in parts.held_out])
@@ -105,7 +115,7 @@ def measure_table(
         architecture=architecture,
         guarantee=release.guarantee,
         expert=_score(expert.predict_proba(asked), labels_n),
-        regression=_score(_regression(schema, parts.train, parts.held_out), labels_n),
+        regression=_score(regression(schema, parts.train, parts.held_out), labels_n),
         boosting=_boosting(schema, parts.train, parts.held_out),
     )
 
@@ -120,7 +130,7 @@ def train_on(  # noqa: PLR0913, PLR0917 - what a release needs
 ) -> Release:
     """Let a silo that owns these records make one release.
 
-    The policy's bound on records is the next power of two: the size of the order is public, the number is not.
+    The policy bounds the number of records by ``record_bound``.
     """
     offer = Offer(
         provider="provider",
@@ -138,7 +148,7 @@ def train_on(  # noqa: PLR0913, PLR0917 - what a release needs
         providers=(offer.provider,),
         purposes=(offer.purpose,),
         architectures=(architecture,),
-        record_bound=1 << (len(records) - 1).bit_length(),
+        record_bound=record_bound(len(records)),
         release_epsilon=budget.epsilon,
         lifetime_epsilon=budget.epsilon,
         delta=budget.delta,
@@ -156,6 +166,11 @@ def train_on(  # noqa: PLR0913, PLR0917 - what a release needs
         )
 
 
+def record_bound(records: int) -> int:
+    """The next power of two: the size of the order is public, the number is not."""
+    return 1 << (records - 1).bit_length()
+
+
 def _score(probabilities_nC: NDArray[np.float64], labels_n: NDArray[np.int64]) -> Score:
     return Score(
         accuracy=float((probabilities_nC.argmax(axis=1) == labels_n).mean()),
@@ -163,10 +178,8 @@ def _score(probabilities_nC: NDArray[np.float64], labels_n: NDArray[np.int64]) -
     )
 
 
-def _regression(
-    schema: Schema, known: Sequence[LabelledRecord], asked: Sequence[LabelledRecord]
-) -> NDArray[np.float64]:
-    """Probabilities of softmax regression on features' own codes, without noise and without clipping."""
+def regression(schema: Schema, known: Sequence[LabelledRecord], asked: Sequence[LabelledRecord]) -> NDArray[np.float64]:
+    """Probabilities of softmax regression on features' own codes, without noise and without clipping, [n, C]."""
     codes_nD, asked_mD = (
         torch.from_numpy(code_records(THERMOMETER_LARGE, schema, [record.features for record in some])).double()
         for some in (known, asked)
@@ -190,8 +203,10 @@ def _regression(
     return found
 
 
-def _boosting(schema: Schema, known: Sequence[LabelledRecord], asked: Sequence[LabelledRecord]) -> Score | None:
-    """Gradient boosting as scikit-learn comes, on the plain columns."""
+def boosting(
+    schema: Schema, known: Sequence[LabelledRecord], asked: Sequence[LabelledRecord]
+) -> NDArray[np.float64] | None:
+    """Probabilities of gradient boosting as scikit-learn comes, on the plain columns, [n, C]; None without it."""
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier  # noqa: PLC0415 - it may not be installed
     except ImportError:
@@ -199,12 +214,19 @@ def _boosting(schema: Schema, known: Sequence[LabelledRecord], asked: Sequence[L
     columns = [feature.is_category for feature in schema.features]
     model = HistGradientBoostingClassifier(categorical_features=columns, random_state=0)
     labels_n = np.array([record.label for record in known])
-    model.fit(_plain(schema, known), labels_n)
-    truth_m = np.array([record.label for record in asked])
     probabilities_mC = np.zeros((len(asked), len(schema.target.labels)))
+    if len(np.unique(labels_n)) == 1:  # it refuses a table of one class, which noise can make
+        probabilities_mC[:, labels_n[0]] = 1.0
+        return probabilities_mC
+    model.fit(_plain(schema, known), labels_n)
     # A class of which no record was seen has no column of its own there.
     probabilities_mC[:, model.classes_] = model.predict_proba(_plain(schema, asked))
-    return _score(probabilities_mC, truth_m)
+    return probabilities_mC
+
+
+def _boosting(schema: Schema, known: Sequence[LabelledRecord], asked: Sequence[LabelledRecord]) -> Score | None:
+    probabilities_mC = boosting(schema, known, asked)
+    return None if probabilities_mC is None else _score(probabilities_mC, np.array([own.label for own in asked]))
 
 
 def _plain(schema: Schema, records: Sequence[LabelledRecord]) -> NDArray[np.float64]:

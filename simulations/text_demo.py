@@ -76,7 +76,7 @@ def run_text_demo(settings: TextDemoSettings, on_progress: Progress) -> dict[str
         with ReaderInBackground(config.home, on_progress) as reader:
             base = load_base_llm(config.base_llm)
             Rounds(settings.out, founded, config, base.digest, on_progress).hold((domain,))
-            fit_injector(config, base, on_progress=on_progress)
+            fit_injector(base, on_progress=on_progress)
             reader.wait()
         fit_connectors(config, base)
         assembly = open_assembly(config, base)

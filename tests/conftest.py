@@ -1,6 +1,6 @@
 """Tiny models with random weights, made on the spot, and a toy domain: real code paths, no download."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,11 @@ from llamdex_fl.connectors.questions import Wording, load_wording
 from llamdex_fl.schema import Schema, load_schema
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from llamdex_fl.assembly import Seat
+    from llamdex_fl.base_llm.base import BaseLLM
+    from llamdex_fl.connectors.injector import Injector
 
 _FIXTURES = Path(__file__).parent / "fixtures"
 _CHATML = (
@@ -76,7 +80,10 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def make_tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Makes the directory of a causal LLM of 2 layers: "llama", "qwen2" or "gpt_neox", with a ChatML template."""
+    """Makes the directory of a causal LLM of 2 layers, with a ChatML template.
+
+    Of the families "llama", "qwen2", "gpt_neox", "mistral" and "phi".
+    """
     made: dict[str, Path] = {}
 
     def make(family: str) -> Path:
@@ -94,6 +101,8 @@ def _save_tiny_llm(family: str, folder: Path) -> Path:
         AutoModelForCausalLM,
         GPTNeoXConfig,
         LlamaConfig,
+        MistralConfig,
+        PhiConfig,
         PreTrainedTokenizerFast,
         Qwen2Config,
     )
@@ -140,6 +149,8 @@ def _save_tiny_llm(family: str, folder: Path) -> Path:
         "llama": lambda: LlamaConfig(**common, num_key_value_heads=2),
         "qwen2": lambda: Qwen2Config(**common, num_key_value_heads=2, tie_word_embeddings=True),
         "gpt_neox": lambda: GPTNeoXConfig(**common),
+        "mistral": lambda: MistralConfig(**common, num_key_value_heads=2),
+        "phi": lambda: PhiConfig(**common),
     }[family]()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -174,3 +185,30 @@ def make_seat() -> Callable[..., "Seat"]:
         return Seat(silo, Expert.from_tensors(schema, tensors), guarantee)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def whole_run() -> Callable[..., "Tensor"]:
+    """Runs a prompt of the assembly from its first token on, without cache, padding or mask."""
+    import torch  # noqa: PLC0415 - most tests need no torch
+
+    def run(  # noqa: PLR0913, PLR0917 - what a prompt is made of
+        base: "BaseLLM",
+        injector: "Injector",
+        question: str,
+        sentences: Sequence[str],
+        first: Sequence[int],
+        chance_K: "Tensor",
+        said: Sequence[int] = (),
+    ) -> "Tensor":
+        """Logits (1 + S, V) from the answer's first place on; ``first`` are the marked outcomes' first tokens."""
+        embed = base.model.get_input_embeddings()
+        frame = base.prompt("")
+        ids = [*frame.before_T.tolist(), *base.answer_ids("\n".join([question.strip(), "", *sentences, ""]))]
+        after_T = torch.cat([frame.after_T, torch.tensor(list(said), dtype=torch.long)])
+        tokens_KD = injector(chance_K, embed(torch.tensor(list(first))))
+        inputs_LD = torch.cat([embed(torch.tensor(ids)), tokens_KD, embed(after_T)])
+        logits_LV: Tensor = base.model(inputs_embeds=inputs_LD[None], use_cache=False).logits[0]
+        return logits_LV[len(inputs_LD) - len(said) - 1 :]
+
+    return run

@@ -1,8 +1,22 @@
-"""A frozen base LLM, shared connectors and the experts of many silos, put together."""
+"""A frozen base LLM, shared connectors and the experts of many silos, put together.
+
+Importing this package tells transformers' Auto classes how to load a saved assembly.
+"""
 
 from llamdex_fl.assembly.asked import AskedQuestion, read_questions
 from llamdex_fl.assembly.assembled import Answer, AssembledLlamdex, Seat
 from llamdex_fl.assembly.base_alone import evaluate_base
+from llamdex_fl.assembly.causal_lm import LlamdexConfig, LlamdexForCausalLM
 from llamdex_fl.assembly.evaluation import evaluate
 
-__all__ = ["Answer", "AskedQuestion", "AssembledLlamdex", "Seat", "evaluate", "evaluate_base", "read_questions"]
+__all__ = [
+    "Answer",
+    "AskedQuestion",
+    "AssembledLlamdex",
+    "LlamdexConfig",
+    "LlamdexForCausalLM",
+    "Seat",
+    "evaluate",
+    "evaluate_base",
+    "read_questions",
+]

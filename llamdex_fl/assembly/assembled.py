@@ -10,28 +10,20 @@ import torch
 from torch import Tensor
 
 from llamdex_fl.assembly.base_alone import answer_alone
+from llamdex_fl.assembly.seats import Seat
 from llamdex_fl.assembly.speaking import Injection, Speaker, Spoken
+from llamdex_fl.assembly.transformers_side import TransformersSide
 from llamdex_fl.base_llm.base import BaseLLM
 from llamdex_fl.connectors.injector import Injector
 from llamdex_fl.connectors.reader import MOST_TOKENS, Reader, Reading
 from llamdex_fl.errors import InputError
-from llamdex_fl.experts import Expert, Panel
-from llamdex_fl.privacy import Guarantee
+from llamdex_fl.experts import Panel
 from llamdex_fl.schema import MOST_TEXT_CHARACTERS, Schema, Value
 
 __all__ = ["Answer", "AssembledLlamdex", "Seat"]
 
 #: Tokens kept free for the outcomes' sentences and what is injected.
-_ROOM = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """An expert's place in the assembly."""
-
-    silo: str
-    expert: Expert
-    guarantee: Guarantee
+_ROOM = 384
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +38,10 @@ class Answer:
         silos: whose experts spoke.
         facts: what was read in the question, None where it does not say.
         asked_again: whether the LLM was asked twice, because its first words stated no outcome.
+        stated: the label whose sentence, in the words that fit the probability, the text begins with; None if none.
+        whole: whether the text is that whole sentence.
+        missing: descriptions of the facts that the question does not say.
+        lean: how far the LLM's probabilities were from the experts' before a correction (docs/adr/0003).
     """
 
     text: str
@@ -55,9 +51,13 @@ class Answer:
     silos: tuple[str, ...]
     facts: Mapping[str, Value]
     asked_again: bool = False
+    stated: str | None = None
+    whole: bool = False
+    missing: tuple[str, ...] = ()
+    lean: float | None = None
 
 
-class AssembledLlamdex:
+class AssembledLlamdex(TransformersSide):
     """One base LLM with the experts of many silos behind shared connectors."""
 
     def __init__(self, base: BaseLLM, reader: Reader, injector: Injector) -> None:
@@ -87,6 +87,7 @@ class AssembledLlamdex:
 
         Raises:
             InputError: the connectors were not trained for this schema.
+            SchemaError: this LLM cannot tell the schema's outcomes apart by how their sentences begin.
         """
         if schema not in self.reader.schemas:
             raise InputError(
@@ -95,6 +96,7 @@ class AssembledLlamdex:
                 got=schema,
                 next_step="train them with this schema: llamdex-provider connect",
             )
+        self.speaker.offers(self.schema(schema))
         others = [own for own in self._seats.get(schema, []) if own.silo != seat.silo]
         self._seats[schema] = [*others, seat]
         self._panels.pop(schema, None)
@@ -108,6 +110,9 @@ class AssembledLlamdex:
             self._seats.pop(schema, None)
         # So that a withdrawn expert's weights are not held on to.
         self._panels.pop(schema, None)
+
+    def attend(self) -> None:
+        """Called before questions are answered: an assembly that follows a registry brings its seats up to date."""
 
     def consult(self, schema: str, records: Sequence[Mapping[str, Value]], *, asker: str | None = None) -> Tensor:
         """(n, classes): what the experts of a schema together say of records.
@@ -137,13 +142,40 @@ class AssembledLlamdex:
             for reading in readings
         ]
 
-    def answer(self, question: str, *, asker: str | None = None, max_new_tokens: int = 48) -> Answer:
+    def injections(
+        self, questions: Sequence[str], *, askers: Sequence[str | None] | None = None
+    ) -> list[Injection | None]:
+        """What the experts say to each question, for the LLM to speak; None where no schema answers it.
+
+        Raises:
+            InputError: a question that a schema answers is longer than what the reader reads.
+        """
+        self.attend()
+        asking = list(askers) if askers is not None else [None] * len(questions)
+        injections: list[Injection | None] = []
+        for question, asker, reading in zip(questions, asking, self._read_whole(questions), strict=True):
+            if reading.schema is None:
+                injections.append(None)
+                continue
+            chance_N = self.consult(reading.schema, [reading.features], asker=asker)[0]
+            injections.append(Injection(question, self.schema(reading.schema), chance_N))
+        return injections
+
+    def answer(
+        self, question: str, *, asker: str | None = None, max_new_tokens: int = 48, explain: bool = False
+    ) -> Answer:
         """Answer one question in words.
+
+        Args:
+            question: as a person would write it.
+            asker: the silo that asks: its released prior is taken for the asker's own.
+            max_new_tokens: most tokens to generate.
+            explain: whether the LLM goes on with a sentence on the facts that the question does not say.
 
         Raises:
             InputError: the question is empty, or longer than the LLM takes.
         """
-        return self.answer_all([question], askers=[asker], max_new_tokens=max_new_tokens)[0]
+        return self.answer_all([question], askers=[asker], max_new_tokens=max_new_tokens, explain=explain)[0]
 
     def answer_all(
         self,
@@ -152,19 +184,23 @@ class AssembledLlamdex:
         askers: Sequence[str | None] | None = None,
         max_new_tokens: int = 48,
         batch: int = 8,
+        explain: bool = False,
     ) -> list[Answer]:
         """Answer many questions, ``batch`` at a time; routes may differ within a batch.
+
+        ``explain`` makes the LLM name the facts that a question does not say.
 
         Raises:
             InputError: a question is empty, or longer than the LLM takes.
         """
+        self.attend()
         for question in questions:
             self.check(question, max_new_tokens)
         asking = list(askers) if askers is not None else [None] * len(questions)
         answers: list[Answer] = []
         for start in range(0, len(questions), batch):
             part = slice(start, start + batch)
-            answers += self._answer_batch(questions[part], asking[part], max_new_tokens)
+            answers += self._answer_batch(questions[part], asking[part], max_new_tokens, explain=explain)
         return answers
 
     def check(self, question: str, max_new_tokens: int = 48) -> None:
@@ -215,13 +251,17 @@ class AssembledLlamdex:
             next_step="leave out what does not belong to the question",
         )
 
-    def _answer_batch(
-        self, questions: Sequence[str], askers: Sequence[str | None], max_new_tokens: int
-    ) -> list[Answer]:
+    def _read_whole(self, questions: Sequence[str]) -> list[Reading]:
         readings = self.read(questions)
         for question, reading in zip(questions, readings, strict=True):
             if reading.schema is not None and reading.cut:
                 raise self._too_long_to_read(question, reading.schema)
+        return readings
+
+    def _answer_batch(
+        self, questions: Sequence[str], askers: Sequence[str | None], max_new_tokens: int, *, explain: bool
+    ) -> list[Answer]:
+        readings = self._read_whole(questions)
         answers: dict[int, Answer] = {}
         for row, reading in enumerate(readings):
             if reading.schema is None:
@@ -235,9 +275,14 @@ class AssembledLlamdex:
             for row, reading in enumerate(readings)
             if reading.schema is not None
         ]
-        spoken = self.speak([(questions[row], schema, chance) for row, schema, chance in asked], max_new_tokens)
+        missing = {row: self._missing(schema, readings[row].features) for row, schema, _ in asked}
+        injections = [
+            Injection(questions[row], self.schema(schema), chance_N, missing[row] if explain else ())
+            for row, schema, chance_N in asked
+        ]
+        spoken = self.speaker.speak(injections, max_new_tokens)
         for (row, schema, probability_N), said in zip(asked, spoken, strict=True):
-            words = self.schema(schema).target.answers
+            words, labels = self.schema(schema).target.answers, self.schema(schema).target.labels
             answers[row] = Answer(
                 text=said.text,
                 schema=schema,
@@ -246,8 +291,15 @@ class AssembledLlamdex:
                 silos=tuple(seat.silo for seat in self.seats(schema)),
                 facts=readings[row].features,
                 asked_again=said.asked_again,
+                stated=labels[said.stated] if said.stated is not None else None,
+                whole=said.whole,
+                missing=missing[row],
+                lean=said.lean,
             )
         return [answers[row] for row in range(len(questions))]
+
+    def _missing(self, schema: str, facts: Mapping[str, Value]) -> tuple[str, ...]:
+        return tuple(feature.description for feature in self.schema(schema).features if facts.get(feature.name) is None)
 
     def speak(
         self, injections: Sequence[tuple[str, str, Tensor]], max_new_tokens: int = 48, *, min_new_tokens: int = 0

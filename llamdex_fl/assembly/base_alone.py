@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from llamdex_fl.assembly.asked import AskedQuestion
-from llamdex_fl.assembly.speaking import left_padded
+from llamdex_fl.assembly.prompts import left_padded
 from llamdex_fl.base_llm.base import BaseLLM
 from llamdex_fl.schema import Schema
 

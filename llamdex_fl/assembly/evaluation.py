@@ -1,7 +1,5 @@
 """Measures an assembly on questions whose records and outcomes are known: what was read, said, and how fast."""
 
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +8,8 @@ import numpy as np
 
 from llamdex_fl.assembly.asked import AskedQuestion
 from llamdex_fl.assembly.assembled import Answer, AssembledLlamdex
-from llamdex_fl.assembly.base_alone import answer_alone, evaluate_base
+from llamdex_fl.assembly.base_alone import evaluate_base
+from llamdex_fl.assembly.latency import latency_report, timed_turn
 from llamdex_fl.connectors.texts import same_text
 from llamdex_fl.errors import InputError
 from llamdex_fl.experts import one_against_rest
@@ -21,7 +20,6 @@ __all__ = ["evaluate"]
 _BATCH = 16
 _BINS = 10
 _LLM_BATCH = 16
-_TIMED_TOKENS = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +30,7 @@ class _Row:
     whether the text is an outcome's whole sentence, ``again`` whether it took a second time of asking. ``chances`` (by
     label) come from the LLM's first token, empty where the question was not routed; ``expert_chances`` from the experts
     on the true features; ``gap`` is the largest distance between what the LLM and what the experts say on the features
-    that were read.
+    that were read, ``lean`` the same before what is injected was corrected.
     """
 
     schema: str
@@ -47,6 +45,7 @@ class _Row:
     chances: Mapping[str, float]
     expert_chances: Mapping[str, float]
     gap: float | None
+    lean: float | None
 
     @property
     def expert_true(self) -> str:
@@ -66,7 +65,7 @@ def evaluate(
     Args:
         assembly: what is measured.
         questions: with their truth.
-        timed: how many of them are timed, base LLM and assembly one after the other.
+        timed: how many of them are timed, base LLM and assembly in turns.
         base_asked: how many are put to the base LLM alone too; None puts all.
         on_question: told (done, in all) after each question.
 
@@ -136,6 +135,7 @@ def _report(
         "expert_auc_true_features": _auc(assembly, rows, lambda row: row.expert_chances),
         "calibration_error": _calibration_error(rows),
         "injection_gap": _mean([row.gap for row in rows if row.gap is not None]),
+        "injection_lean": _mean([row.lean for row in rows if row.lean is not None]),
         "routing": {
             "accuracy": _mean([*domain_routed, *unserved, *(route is None for route in ordinary)]),
             "correct_rate": _mean([*domain_routed, *unserved]),
@@ -165,20 +165,20 @@ def _row(assembly: AssembledLlamdex, asked: AskedQuestion, answer: Answer) -> _R
     facts = answer.facts if routed else assembly.reader.read([asked.question], schema=schema.name)[0].features
     read = dict(zip(target.labels, answer.expert_probabilities.values(), strict=True)) if routed else {}
     chances = dict(zip(target.labels, answer.probabilities.values(), strict=True)) if routed else {}
-    # Only an outcome's sentence counts: "Yes" with the words of "no" says neither.
-    pairs = zip(target.labels, target.sentences, strict=True)
     return _Row(
         schema=schema.name,
         label=asked.label,
         route=answer.schema,
         facts=facts,
         text=answer.text,
-        said=next((label for label, sentence in pairs if answer.text.startswith(sentence)), None),
-        whole=answer.text in target.sentences,
+        # Only an outcome's sentence counts, as it was offered: "Yes" with the words of "no" says neither.
+        said=answer.stated if routed else None,
+        whole=answer.whole,
         again=answer.asked_again,
         expert_read=max(read, key=read.__getitem__) if read else None,
         chances=chances,
         expert_chances=dict(zip(target.labels, true_N, strict=True)),
+        lean=answer.lean,
         gap=max(abs(chances[label] - read[label]) for label in read) if read else None,
     )
 
@@ -239,30 +239,13 @@ def _calibration_error(rows: Sequence[_Row]) -> float | None:
     )
 
 
-def _latency(assembly: AssembledLlamdex, questions: Sequence[AskedQuestion]) -> dict[str, float | None]:
-    """Wall time for the same number of generated tokens, base LLM and assembly side by side, medians."""
-    base, assembled = [], []
-    for asked in questions:
-        started = time.perf_counter()
-        answer_alone(assembly.base, [asked.question], max_new_tokens=_TIMED_TOKENS, min_new_tokens=_TIMED_TOKENS)
-        between = time.perf_counter()
-        reading = assembly.read([asked.question])[0]
-        if reading.schema is None:
-            # It was read for the likeliest schema, which need not be its own.
-            reading = assembly.reader.read([asked.question], schema=asked.schema)[0]
-        name = str(reading.schema)
-        probability_N = assembly.consult(name, [reading.features], asker=asked.asker)[0]
-        assembly.speak([(asked.question, name, probability_N)], _TIMED_TOKENS, min_new_tokens=_TIMED_TOKENS)
-        base.append(between - started)
-        assembled.append(time.perf_counter() - between)
-    if not base:
-        return {"base_ms": None, "assembled_ms": None, "ratio": None}
-    ratio = statistics.median(a / b for a, b in zip(assembled, base, strict=True))
-    return {
-        "base_ms": 1000 * statistics.median(base),
-        "assembled_ms": 1000 * statistics.median(assembled),
-        "ratio": ratio,
-    }
+def _latency(assembly: AssembledLlamdex, questions: Sequence[AskedQuestion]) -> dict[str, Any]:
+    """See ``latency_report``. A first turn is not counted: it allocates, and computes what is kept of prompts."""
+    for asked in questions[:1]:
+        timed_turn(assembly, asked)
+    return latency_report(
+        [timed_turn(assembly, asked, assembled_first=number % 2 == 1) for number, asked in enumerate(questions)]
+    )
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -18,7 +18,7 @@ from llamdex_fl.experts.architecture import (
     takes_text,
     tensor_shapes,
 )
-from llamdex_fl.experts.coding import coded_size, encode
+from llamdex_fl.experts.coding import coded_size, encode, number_edges
 from llamdex_fl.experts.combine import combine, pooled_prior, voices
 from llamdex_fl.experts.evidence import CombinationRecipe, Evidence, Robustness, Weighed, combination_recipe
 from llamdex_fl.experts.expert import Expert
@@ -54,6 +54,7 @@ __all__ = [
     "combine",
     "disagreement",
     "encode",
+    "number_edges",
     "one_against_rest",
     "pooled_prior",
     "public_records",

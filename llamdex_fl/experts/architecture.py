@@ -40,6 +40,8 @@ ARCHITECTURES: tuple[str, ...] = (THERMOMETER_LINEAR, THERMOMETER_LARGE, THERMOM
 
 #: Crosses cost noise with every code; where they are more than this, nothing is left of them at epsilon 1.
 _MOST_CROSSED = 500
+#: Below this bound on the number of records crosses lose at epsilon 1, even where labels follow rules (docs/adr/0008).
+_LEAST_CROSSED_RECORDS = 4096
 _PROBES = 101
 
 
@@ -142,14 +144,20 @@ def code_length(architecture: str, schema: Schema) -> float:
     return float(np.sqrt((codes_nD**2).sum(axis=1).mean()))
 
 
-def recommended_architecture(schema: Schema) -> str:
-    """What to offer the owner of one large table or of texts, by the schema alone.
+def recommended_architecture(schema: Schema, record_bound: int | None = None) -> str:
+    """What to offer the owner of one large table or of texts; nothing but public facts decide.
 
     Where every feature is a category, numbers cannot carry what features say together, so pairs get codes of their
-    own, if these are few enough to be learned under noise. For consortia of silos with hundreds of records each,
-    offer ``THERMOMETER_LINEAR``: the combination of experts was made for it.
+    own, if these are few enough, and records many enough, for them to be learned under noise. For consortia of silos
+    with hundreds of records each, offer ``THERMOMETER_LINEAR``: the combination of experts was made for it.
+
+    Args:
+        schema: what the records mean.
+        record_bound: the policy's bound on the number of records; None takes them to be many.
     """
     if schema.is_text:
         return MINILM_LORA
+    if record_bound is not None and record_bound < _LEAST_CROSSED_RECORDS:
+        return THERMOMETER_LARGE
     only_categories = all(feature.is_category for feature in schema.features)
     return THERMOMETER_CROSSES if only_categories and crossed_size(schema) <= _MOST_CROSSED else THERMOMETER_LARGE

@@ -19,11 +19,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv
 
 from llamdex_fl.errors import InputError, RecordError
 from llamdex_fl.schema import Feature, Schema, Value
 
-__all__ = ["block_sizes", "coded_size", "encode"]
+__all__ = ["block_sizes", "coded_size", "encode", "number_edges"]
 
 _STEPS = 9
 #: Ramp width of a soft step, in distances between thresholds.
@@ -85,6 +86,17 @@ def encode(schema: Schema, records: Sequence[Mapping[str, Value]]) -> NDArray[np
     return codes_nD
 
 
+def number_edges(feature: Feature) -> NDArray[np.float64]:
+    """The public range of a number, cut where its soft steps are: both ends and the thresholds between, rising."""
+    low, high = feature.low_high()
+    start, end, wide = _scale(low, high)
+    shares = betaincinv(2.0, 2.0, np.arange(_STEPS + 2) / (_STEPS + 1))
+    places = start + shares * (end - start)
+    edges: NDArray[np.float64] = np.sign(places) * np.expm1(np.abs(places)) if wide else places
+    edges[0], edges[-1] = low, high
+    return edges
+
+
 def _block_size(feature: Feature) -> int:
     return (len(feature.categories) if feature.is_category else _STEPS) + 1
 
@@ -104,9 +116,7 @@ def _code_category(feature: Feature, records: Sequence[Mapping[str, Value]], blo
 
 def _code_number(feature: Feature, records: Sequence[Mapping[str, Value]], block: NDArray[np.float32]) -> None:
     low, high = feature.low_high()
-    smallest = 0.0 if low <= 0.0 <= high else min(abs(low), abs(high))
-    wide = (high - low) / (smallest + 1.0) >= _WIDE
-    start, end = (_signed_log(low), _signed_log(high)) if wide else (low, high)
+    start, end, wide = _scale(low, high)
     thresholds = np.arange(1, _STEPS + 1) / (_STEPS + 1)
     for row, record in enumerate(records):
         value = record.get(feature.name)
@@ -120,6 +130,13 @@ def _code_number(feature: Feature, records: Sequence[Mapping[str, Value]], block
         # The distribution function of Beta(2, 2): equal steps after it are quantile steps before it.
         quantile = share * share * (3.0 - 2.0 * share)
         block[row, :-1] = np.clip((quantile - thresholds) * (_STEPS + 1) / _SOFTNESS, -0.5, 0.5)
+
+
+def _scale(low: float, high: float) -> tuple[float, float, bool]:
+    """Both ends as they are coded, and whether that is by logarithms."""
+    smallest = 0.0 if low <= 0.0 <= high else min(abs(low), abs(high))
+    wide = (high - low) / (smallest + 1.0) >= _WIDE
+    return (_signed_log(low), _signed_log(high), True) if wide else (low, high, False)
 
 
 def _signed_log(number: float) -> float:

@@ -240,8 +240,10 @@ def sizes_and_noises(
     """
     if not experts or len(experts) != len(guarantees):
         raise combination_error("at least one expert and one guarantee each", f"{len(experts)} and {len(guarantees)}")
+    # Of one object as a rule, and a digest takes milliseconds.
     schemas = {id(expert.schema): expert.schema for expert in experts}
-    if len(digests := {schema.digest() for schema in schemas.values()}) != 1:
+    digests = {schema.digest() for schema in schemas.values()} if len(schemas) > 1 else schemas.keys()
+    if len(digests) != 1:
         raise combination_error("experts of one schema", f"{len(digests)} schemas")
     counts_iC = np.array([expert.class_counts_C for expert in experts])
     totals_i = counts_iC.sum(axis=1)

@@ -69,6 +69,10 @@ class Expert(ABC):
         return shares
 
     @abstractmethod
+    def as_tensors(self) -> dict[str, NDArray[np.float32]]:
+        """The released tensors, as ``from_tensors`` took them."""
+
+    @abstractmethod
     def log_odds(self, records: Sequence[Mapping[str, Value]]) -> NDArray[np.float64]:
         """Centred log-probabilities, [n, C]: each class against the geometric mean of all; rows sum to 0.
 

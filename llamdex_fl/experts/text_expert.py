@@ -36,6 +36,11 @@ class TextExpert(Expert):
     tensors: Mapping[str, NDArray[np.float64]]
     class_counts_C: NDArray[np.float64]
 
+    def as_tensors(self) -> dict[str, NDArray[np.float32]]:
+        """The released tensors, as ``from_tensors`` took them."""
+        own = {**self.tensors, "class_counts": self.class_counts_C}
+        return {name: array.astype(np.float32) for name, array in own.items()}
+
     def log_odds(self, records: Sequence[Mapping[str, Value]]) -> NDArray[np.float64]:
         """Centred log-probabilities, [n, C]; where the text is absent, those of the prior.
 

@@ -13,12 +13,12 @@ from provider_server.cli.main import app
 if TYPE_CHECKING:
     from llamdex_fl.assembly import Answer
 
-__all__ = ["ask", "connect", "evaluate_questions"]
+__all__ = ["Home", "Json", "ask", "connect", "evaluate_questions", "found_home"]
 
 _HOME_VARIABLE = "LLAMDEX_PROVIDER_HOME"
 _DEMO_HOME = Path("out/demo/provider")
 
-_Home = Annotated[
+Home = Annotated[
     Path | None,
     typer.Option(
         "--home",
@@ -26,24 +26,27 @@ _Home = Annotated[
         f"else {_DEMO_HOME}, where the demo leaves its provider.",
     ),
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print the result for a program.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result for a program.")]
 
 
 @app.command()
 def connect(
-    home: _Home = None,
+    home: Home = None,
     *,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Train even if the cache has these connectors.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train all anew, whatever the cache has.")] = False,
     reader_only: Annotated[
         bool, typer.Option("--reader-only", help="Train the reader into the cache, and leave the provider as it is.")
     ] = False,
 ) -> None:
-    """Train the reader and the injector for the provider's schemas; no silo's records are needed or used."""
+    """Train the reader for the provider's schemas and the injector for its LLM; no silo's records are needed or used.
+
+    Schemas that were added since join the reader that knows the others, in seconds or minutes.
+    """
     from llamdex_fl.base_llm.base import load_base_llm  # noqa: PLC0415 - torch, not for --help
     from provider_server.config import load_provider_config  # noqa: PLC0415
     from provider_server.fitting import fit_connectors, fit_reader  # noqa: PLC0415
 
-    config = load_provider_config(_found(home))
+    config = load_provider_config(found_home(home))
     with console.progress() as shown:
         tasks = {what: shown.add_task(what, total=None) for what in ("reader", "injector")}
 
@@ -62,20 +65,23 @@ def connect(
 @app.command()
 def ask(
     question: Annotated[str, typer.Argument(help="The question, as you would write it to a person.")],
-    home: _Home = None,
+    home: Home = None,
     *,
     asker: Annotated[str | None, typer.Option(help="The silo that asks: its own prior is used.")] = None,
-    as_json: _Json = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Let the LLM go on with the facts that the question does not say.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Answer a question: the LLM's words, the probability, which experts spoke, and the facts that were read."""
     from provider_server.config import load_provider_config  # noqa: PLC0415 - torch, not for --help
 
-    config = load_provider_config(_found(home))
+    config = load_provider_config(found_home(home))
     if not question.strip():
         raise QuestionError("The question is empty.", expected="a question", got="no words", next_step="ask something")
     from provider_server.live_assembly import open_assembly  # noqa: PLC0415 - torch, not for --help
 
-    answer = open_assembly(config).answer(question, asker=asker)
+    answer = open_assembly(config).answer(question, asker=asker, explain=explain)
     if as_json:
         console.print_json(
             {
@@ -85,6 +91,7 @@ def ask(
                 "expert_probabilities": dict(answer.expert_probabilities),
                 "experts": list(answer.silos),
                 "facts": dict(answer.facts),
+                "missing": list(answer.missing),
             }
         )
     else:
@@ -94,9 +101,9 @@ def ask(
 @app.command("eval")
 def evaluate_questions(
     questions: Annotated[Path, typer.Option("--questions", help="JSONL: id, schema, question, features, label.")],
-    home: _Home = None,
+    home: Home = None,
     *,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Measure the assembly on questions whose records and outcomes are known."""
     from llamdex_fl.assembly import evaluate, read_questions  # noqa: PLC0415 - torch, not for --help
@@ -104,7 +111,7 @@ def evaluate_questions(
     from provider_server.fitting import provider_schemas  # noqa: PLC0415
     from provider_server.live_assembly import open_assembly  # noqa: PLC0415
 
-    config = load_provider_config(_found(home))
+    config = load_provider_config(found_home(home))
     # Read before the LLM is loaded: a wrong line is told at once.
     read_questions(questions, {schema.name: schema for schema in provider_schemas(config)})
     assembly = open_assembly(config, fixed=True)
@@ -121,7 +128,8 @@ def evaluate_questions(
         _show_report(report)
 
 
-def _found(home: Path | None) -> Path:
+def found_home(home: Path | None) -> Path:
+    """The provider's directory: the one that was given, or where one is likely to be."""
     if home is not None:
         return home
     if os.environ.get(_HOME_VARIABLE):

@@ -3,27 +3,37 @@
 from simulations.cli import (
     bench,
     combination_recipe,
+    compare,
     demo,
     demo_all,
     demo_text,
     poisoning,
+    reader_joining,
+    reader_judged,
     reader_recipe,
     review,
+    run,
     seeds,
     tabular,
+    train_injector,
 )
 from simulations.cli.main import main
 
 __all__ = [
     "bench",
     "combination_recipe",
+    "compare",
     "demo",
     "demo_all",
     "demo_text",
     "main",
     "poisoning",
+    "reader_joining",
+    "reader_judged",
     "reader_recipe",
     "review",
+    "run",
     "seeds",
     "tabular",
+    "train_injector",
 ]

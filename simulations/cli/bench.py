@@ -1,4 +1,4 @@
-"""``llamdex-sim bench-channel`` and ``bench-privacy``: what the channel and privacy cost, beside going without."""
+"""``llamdex-sim bench-channel``, ``-privacy`` and ``-connectors``: what each costs beside going without."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from rich.table import Table
 from llamdex_fl import console
 from simulations.cli.main import app
 
-__all__ = ["bench_channel", "bench_privacy"]
+__all__ = ["bench_channel", "bench_connectors", "bench_privacy"]
 
 
 @app.command("bench-channel")
@@ -79,6 +79,59 @@ def bench_privacy(
     for training, seconds in result["calibration_seconds"].items():
         table.add_row(f"calibration, {training}", f"{seconds:.2f} s", f"{targets['calibration_seconds']:g} s")
     console.stdout.print(table)
+
+
+@app.command("bench-connectors")
+def bench_connectors(
+    *,
+    out: Annotated[Path | None, typer.Option(help="Write the JSON document to this file too.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="Turns of base LLM and assembly; medians count.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Time an assembly beside its base LLM, weigh both, time the injector's training, and hold its odds to experts'.
+
+    Takes about ten minutes of one core, and two more where the injector has to be trained first. No record is read:
+    questions and probabilities are made up.
+    """
+    from simulations.benchmarks.connectors import measure_connectors  # noqa: PLC0415 - keeps --help fast
+
+    with console.progress() as shown:
+        task = shown.add_task("connectors", total=None)
+        result = measure_connectors(
+            rounds=rounds,
+            on_section=lambda section, done, parts: shown.update(
+                task, description=section, completed=done, total=parts
+            ),
+        )
+    _write(out, result)
+    if as_json:
+        console.print_json(result)
+    else:
+        _show_connectors(result)
+
+
+def _show_connectors(result: dict[str, Any]) -> None:
+    table = Table("what", "base LLM alone", "assembled", "ratio", "bound")
+    targets, step = result["targets"], result["injector_step"]
+    for name, unit in (("ttft", "ms"), ("per_token", "ms"), ("peak_memory", "mib")):
+        row, bound = result[name], targets[f"{name}.ratio"]
+        figures = (f"{row[f'{which}_{unit}']:.0f} {unit}" for which in ("base", "assembled"))
+        table.add_row(name, *figures, f"{row['ratio']:.3f}", f"at most {bound:g}")
+    console.stdout.print(table)
+    steps = "{suffix_ms:.0f} ms through the suffix, {whole_ms:.0f} ms through the whole: {speedup:.1f} times".format(
+        **step
+    )
+    console.stdout.print(f"injector's step: {steps} (at least {targets['injector_step.speedup']:g})", highlight=False)
+    odds = Table("schema", "calibration error", "by the injector alone", "lean", "whole sentences", "asked again")
+    for name, row in result["calibration"].items():
+        odds.add_row(
+            name, *(f"{row[key]:.3f}" for key in ("ece", "ece_injector", "lean", "sentence_rate", "asked_again_rate"))
+        )
+    console.stdout.print(odds)
+    ability = Table("without a route", "base LLM alone", "assembled")
+    for name in ("perplexity", "arithmetic_accuracy", "completion_accuracy"):
+        ability.add_row(name, *(f"{result['general_ability'][name][which]:.3f}" for which in ("base", "assembled")))
+    console.stdout.print(ability)
 
 
 def _write(out: Path | None, result: Any) -> None:  # noqa: ANN401 - a JSON document

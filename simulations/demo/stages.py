@@ -89,7 +89,7 @@ def _run(settings: DemoSettings, on_progress: Progress) -> dict[str, Any]:
             rounds = Rounds(settings.out, founded, config, base.digest, on_progress)
             reports = rounds.hold((heart, titanic))
         with clock("injector"):
-            _, injector_trained = fit_injector(config, base, on_progress=on_progress)
+            _, injector_trained = fit_injector(base, on_progress=on_progress)
         asked = held_out_questions(heart.schema, heart.splits, settings.seed, settings.questions)
         with clock("base_llm_alone"):
             alone = evaluate_base(

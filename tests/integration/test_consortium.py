@@ -157,7 +157,7 @@ def test_the_llm_is_asked_and_both_experts_speak(
     fit_connectors(
         config,
         load_base_llm(config.base_llm),
-        reader_recipe=ReaderRecipe(steps=120, batch=6, layers=2),
+        reader_recipe=ReaderRecipe(steps=120, practice=0.0, batch=6, layers=2),
         injector_recipe=InjectorRecipe(questions=2, steps=6, outcome_batch=2, sentence_batch=2),
     )
     question = "A man of 61 with a cholesterol of 280 and a resting blood pressure of 150. Does he have heart disease?"

@@ -1,16 +1,19 @@
-"""The injector's network: how likely each outcome is becomes one token vector an outcome, for the LLM to read.
+"""The injector's network: how likely each outcome is becomes a few token vectors, for the LLM to read.
 
-The schema's outcomes stand in the prompt as plain sentences, after the question and the same for every record. The
-injected tokens follow them, one an outcome: the LLM's own embedding of the outcome's answer, and a mark that says how
-likely the experts find it. The LLM copies the sentence whose mark is strongest. So the injector itself knows no words,
-no class numbers and no schema: one serves every schema, silo and expert of one base LLM, and a new domain joins
-without training it.
+The schema's outcomes stand in the prompt as plain sentences, after the question. The injected tokens follow them:
 
-Shape suffixes: B questions, N outcomes, D width of the LLM.
+- a mark an outcome: the LLM's own embedding of the token with which the outcome's sentence begins, turned so that the
+  LLM is called to say it, and a vector that tells how likely the experts find it;
+- a few mixtures: sums of these embeddings, each turned in its own way and weighted by how likely its outcome is.
+
+What turns an embedding into a call to say its token is the same for all words, so it is learnt once, from many. The
+injector knows no class numbers and no schema: one serves every schema, silo and expert of one base LLM, and a new
+domain joins without training it.
+
+Shape suffixes: K outcomes that are marked, M mixtures, D width of the LLM, F features of an outcome.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,16 +21,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from llamdex_fl.base_llm.base import BaseLLM, Prompt
 from llamdex_fl.errors import ArtefactError
-from llamdex_fl.schema import Target
 
-__all__ = ["Injector", "answer_words", "injection_prompt"]
+__all__ = ["MIXTURES", "Injector"]
 
-_HIDDEN = 256
-_STEPS = 16
-_FORMAT = 2
+#: Injected tokens beside the marks, whatever the number of outcomes.
+MIXTURES = 3
+_FORMAT = 4
 _FLOOR = 1e-4
+_STEPS = 16
+_WORD = 16
+_CHANCE = _STEPS + 3
+_SET = 4
+_HIDDEN = (128, 256)
+# How strongly mixtures take an outcome before training, by its probability and by its log-probability.
+_FIRST_ODDS = 0.3
+_NOISE = 0.01
+_CONSTANT = 0.5
 
 
 class Injector(nn.Module):
@@ -35,36 +45,66 @@ class Injector(nn.Module):
 
     scale: Tensor
 
-    def __init__(self, width: int, scale: float, base_digest: str) -> None:
+    def __init__(self, width: int, scale: float, base_digest: str, *, layer: int = 0) -> None:
         """Make an untrained injector.
 
         Args:
             width: D, width of the LLM's input embeddings.
-            scale: root mean square of the LLM's embeddings; marks start at this size.
+            scale: root mean square of the LLM's embeddings, or of its states before ``layer``: the tokens' first size.
             base_digest: digest of the LLM that it is for.
+            layer: before which decoder layer its vectors go in; 0: as input embeddings.
         """
         super().__init__()
         self.base_digest = base_digest
+        self.layer = layer
         self.register_buffer("scale", torch.tensor(scale))
-        self.mark = nn.Sequential(
-            nn.Linear(_STEPS + 2, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, width), nn.LayerNorm(width)
+        features = _CHANCE + _SET + _WORD
+        self.word = nn.Linear(width, _WORD)
+        self.strength = nn.Sequential(nn.Linear(features, _HIDDEN[0]), nn.GELU(), nn.Linear(_HIDDEN[0], MIXTURES + 1))
+        self.mark = nn.Sequential(nn.Linear(features, _HIDDEN[1]), nn.GELU(), nn.Linear(_HIDDEN[1], width))
+        self.odds = nn.Parameter(torch.full((MIXTURES,), _FIRST_ODDS))
+        self.constant = nn.Parameter(torch.randn(MIXTURES, width) * _CONSTANT)
+        self.turns = nn.Parameter(
+            torch.eye(width).repeat(MIXTURES, 1, 1) + torch.randn(MIXTURES, width, width) * _NOISE
         )
+        self.mark_turn = nn.Parameter(torch.eye(width) + torch.randn(width, width) * _NOISE)
 
-    def forward(self, probability_BN: Tensor, words_ND: Tensor) -> Tensor:
-        """Tokens (B, N, D) for outcomes' probabilities.
+    def forward(self, probability_K: Tensor, words_KD: Tensor) -> Tensor:
+        """Tokens (K + MIXTURES, D) for outcomes' probabilities.
 
         Args:
-            probability_BN: probabilities of the outcomes, rows sum to 1.
-            words_ND: the LLM's mean input embedding of each outcome's answer; (B, N, D) if they differ by row.
+            probability_K: probabilities of the outcomes that stand in the prompt; they sum to 1.
+            words_KD: the LLM's input embedding of the token with which each outcome's sentence begins; for a deeper
+                layer, its state there.
         """
-        marks_BND: Tensor = self.mark(_chance_features(probability_BN)) * self.scale
-        return words_ND + marks_BND
+        unit_KD = words_KD / words_KD.pow(2).mean(-1, keepdim=True).clamp(min=1e-12).sqrt()
+        log_K = probability_K.clamp(min=_FLOOR).log()
+        centred_K1 = (log_K - log_K.mean())[:, None]
+        features_KF = torch.cat(
+            [
+                _chance_features(probability_K),
+                centred_K1 / 5,
+                _set_features(probability_K, log_K).expand(len(log_K), -1),
+                self.word(unit_KD) / 4,
+            ],
+            dim=1,
+        )
+        strength = self.strength(features_KF)
+        marks_KD = unit_KD @ self.mark_turn * (1 + strength[:, MIXTURES:]) + self.mark(features_KF)
+        weights_KM = strength[:, :MIXTURES] + probability_K[:, None] + self.odds * centred_K1
+        mixtures_MD = torch.einsum("km,kd,mde->me", weights_KM, unit_KD, self.turns) + self.constant
+        return torch.cat([marks_KD, mixtures_MD]) * self.scale
 
     def save(self, folder: Path) -> None:
         """Write the injector into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.state_dict(), folder / "injector.safetensors")
-        document = {"format": _FORMAT, "base_digest": self.base_digest, "width": self.mark[2].out_features}
+        document = {
+            "format": _FORMAT,
+            "base_digest": self.base_digest,
+            "width": self.mark_turn.shape[0],
+            "layer": self.layer,
+        }
         (folder / "injector.json").write_text(json.dumps(document), encoding="utf-8")
 
     @classmethod
@@ -78,6 +118,7 @@ class Injector(nn.Module):
             document = json.loads((folder / "injector.json").read_text(encoding="utf-8"))
             tensors = load_file(folder / "injector.safetensors")
             version, made_for, width = document["format"], str(document["base_digest"]), int(document["width"])
+            layer = int(document.get("layer", 0))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ArtefactError(
                 f"{folder} does not hold an injector.",
@@ -92,7 +133,7 @@ class Injector(nn.Module):
                 got=f"format {version}, base LLM {made_for[:12]}",
                 next_step="train the connectors again: llamdex-provider connect",
             )
-        injector = cls(width, 1.0, base_digest)
+        injector = cls(width, 1.0, base_digest, layer=layer)
         try:
             injector.load_state_dict(tensors)
         except RuntimeError as error:
@@ -105,22 +146,15 @@ class Injector(nn.Module):
         return injector.eval()
 
 
-def injection_prompt(base: BaseLLM, question: str, sentences: Sequence[str]) -> Prompt:
-    """The chat prompt in which the injected tokens stand: the question, and the outcomes' sentences, one a line.
-
-    The tokens go between its two halves, at the end of the user's words.
-    """
-    return base.prompt("\n".join([question.strip() + "\n", *sentences, ""]))
-
-
-def answer_words(base: BaseLLM, target: Target) -> Tensor:
-    """(N, D): the LLM's mean input embedding of each answer."""
-    return torch.stack([base.word_embedding(answer) for answer in target.answers])
+def _chance_features(probability_K: Tensor) -> Tensor:
+    """(K, S + 2): log-odds as a soft thermometer, and raw, and the probability itself."""
+    clamped = probability_K.clamp(_FLOOR, 1 - _FLOOR)
+    odds_K1 = (clamped.log() - (1 - clamped).log())[..., None]
+    thresholds_S = torch.linspace(-6, 6, _STEPS, device=odds_K1.device)
+    return torch.cat([torch.sigmoid(2 * (odds_K1 - thresholds_S)), odds_K1 / 5, probability_K[..., None]], dim=-1)
 
 
-def _chance_features(probability_BN: Tensor) -> Tensor:
-    """(B, N, S + 2): log-odds as a soft thermometer, and raw, and the probability itself."""
-    clamped = probability_BN.clamp(_FLOOR, 1 - _FLOOR)
-    odds_BN1 = (clamped.log() - (1 - clamped).log())[..., None]
-    thresholds_S = torch.linspace(-6, 6, _STEPS, device=odds_BN1.device)
-    return torch.cat([torch.sigmoid(2 * (odds_BN1 - thresholds_S)), odds_BN1 / 5, probability_BN[..., None]], dim=-1)
+def _set_features(probability_K: Tensor, log_K: Tensor) -> Tensor:
+    """(4): entropy, the largest probability, the logarithm of the number of outcomes, the sum of squares."""
+    count = torch.tensor(float(len(log_K)), device=log_K.device)
+    return torch.stack([-(probability_K * log_K).sum(), probability_K.max(), count.log(), probability_K.square().sum()])

@@ -6,14 +6,19 @@ outside this package, so that nothing here can train on them.
 """
 
 from llamdex_fl.connectors.questions.generator import QuestionGenerator
+from llamdex_fl.connectors.questions.generic import generic_wording
+from llamdex_fl.connectors.questions.near_misses import NearMisses
+from llamdex_fl.connectors.questions.own import training_wording
 from llamdex_fl.connectors.questions.question import Question
 from llamdex_fl.connectors.questions.records import sample_record
-from llamdex_fl.connectors.questions.wording import Wording, load_wording, ordinary_questions, training_wording
+from llamdex_fl.connectors.questions.wording import Wording, load_wording, ordinary_questions
 
 __all__ = [
+    "NearMisses",
     "Question",
     "QuestionGenerator",
     "Wording",
+    "generic_wording",
     "load_wording",
     "ordinary_questions",
     "sample_record",

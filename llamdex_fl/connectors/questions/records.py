@@ -11,10 +11,13 @@ _IN_MONTHS = 0.08
 
 __all__ = ["sample_record"]
 
+#: A range of less than this is read to more digits.
+_NARROW = 5.0
+
 
 def sample_record(schema: Schema, rng: random.Random) -> dict[str, Value]:
     """A record inside the public bounds, some features absent. It follows no private data."""
-    missing = rng.choice([0.0, 0.1, 0.2, 0.35])
+    missing = rng.choice([0.0, 0.1, 0.2, 0.35, 0.6])
     return {
         feature.name: None if rng.random() < missing else _sample_value(feature, rng) for feature in schema.features
     }
@@ -29,12 +32,22 @@ def _sample_value(feature: Feature, rng: random.Random) -> Value:
         return min(max(months, low), high)
     if low <= 0 <= high and rng.random() < 0.2:  # noqa: PLR2004 - "none" is a common thing to say
         return 0.0
+    if low == -1.0 and feature.kind == "integer" and rng.random() < 0.2:  # noqa: PLR2004 - a mark: "never", "none"
+        return low
     # Small counts: small values are the common ones.
     spread = rng.choice([0.2, 0.2, 0.4, 1.0] if high - low <= 12 else [0.1, 0.4, 1.0, 1.0])  # noqa: PLR2004
-    value = low + (high - low) * spread * rng.random() if low >= 0 else rng.uniform(low, high)
-    if feature.kind == "integer" or rng.random() < 0.25:  # noqa: PLR2004 - whole numbers are common
+    near = spread if low < 0 <= high else 1.0
+    value = low + (high - low) * spread * rng.random() if low >= 0 else rng.uniform(low, high) * near
+    whole_often = 0.25 if high - low > _NARROW else 0.03  # whole numbers are common where there are many
+    if feature.kind == "integer" or rng.random() < whole_often:
         whole = min(max(round(value), math.ceil(low)), math.floor(high))
         value = whole if low <= whole <= high else value
         return float(value)
-    rounded = round(value, 1 if high - low < 200 and rng.random() < 0.8 else 2)  # noqa: PLR2004
+    rounded = round(value, _decimals(high - low, rng))
     return min(max(rounded, low), high) + 0.0  # nobody says minus zero
+
+
+def _decimals(span: float, rng: random.Random) -> int:
+    """How exactly a number is said: a density between 0.985 and 1.04 to the third digit or the fourth."""
+    usual = 1 if span > _NARROW else max(1, math.ceil(2.0 - math.log10(span)))
+    return usual if rng.random() < 0.8 and span < 200 else usual + 1  # noqa: PLR2004

@@ -24,8 +24,9 @@ __all__ = [
     "load_wording",
     "ordinary_questions",
     "own_sources",
+    "parsed",
     "sources_of",
-    "training_wording",
+    "wording_of",
 ]
 
 Form = Literal["clause", "np", "note"]
@@ -85,22 +86,13 @@ class Wording:
     chatter: Mapping[str, tuple[str, ...]]
 
 
-def training_wording(schema: Schema) -> Wording:
-    """The project's own wording of a schema, all authors together.
-
-    Raises:
-        SchemaError: no wording comes with the project for this schema.
-    """
-    return _merge(schema, own_sources("llamdex_fl.connectors.questions", schema))
-
-
 def load_wording(schema: Schema, path: Path) -> Wording:
     """A wording from a file, or from all TOML files of a directory, one an author.
 
     Raises:
         SchemaError: a file cannot be read or is not a wording of this schema, or there is none.
     """
-    return _merge(schema, sources_of(path))
+    return wording_of(schema, parsed(sources_of(path)))
 
 
 def own_sources(package: str, schema: Schema) -> list[tuple[str, str]]:
@@ -161,16 +153,33 @@ def ordinary_questions() -> list[str]:
     return list(dict.fromkeys(line for line in lines if line))
 
 
-def _merge(schema: Schema, sources: Iterable[tuple[str, str]]) -> Wording:
+def wording_of(schema: Schema, documents: Iterable[tuple[str, Mapping[str, Any]]]) -> Wording:
+    """A wording from what wording files hold, each with its name for refusals.
+
+    Raises:
+        SchemaError: one is not a wording of this schema.
+    """
     collector = _Collector(schema)
+    for source, document in documents:
+        collector.add(source, document)
+    return collector.wording()
+
+
+def parsed(sources: Iterable[tuple[str, str]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """What wording files hold, from their names and texts.
+
+    Raises:
+        SchemaError: one is not TOML.
+    """
+    documents: list[tuple[str, Mapping[str, Any]]] = []
     for source, text in sources:
         try:
-            collector.add(source, tomllib.loads(text))
+            documents.append((source, tomllib.loads(text)))
         except tomllib.TOMLDecodeError as error:
             raise SchemaError(
                 f"The wording {source} is not TOML.", expected="TOML", got=str(error), next_step="mend the file"
             ) from error
-    return collector.wording()
+    return documents
 
 
 class _Collector:

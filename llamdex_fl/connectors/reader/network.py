@@ -11,10 +11,12 @@ Pointing was kept after a decoder over features with attention to the question, 
 300 steps both read numbers at 99 %, but the decoder still guessed the categories.
 
 Shape suffixes: B questions, T tokens, C numbers in a question, F features of a schema, V values that words can say,
-O choices of a feature (C + T * V + 1), D encoder width, H width in which words and values meet.
+O choices of a feature (C + T * V + 1), D encoder width (of a description's embedding: twice that), H width in which
+words and values meet, S schemas.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +60,13 @@ class EncodedQuestions:
     numbers_BCT: Tensor
     number_mask_BC: Tensor
 
+    def rows(self, rows: Sequence[int]) -> "EncodedQuestions":
+        """Some of the questions, in this order."""
+        chosen = list(rows)
+        return EncodedQuestions(
+            self.tokens_BTD[chosen], self.token_mask_BT[chosen], self.numbers_BCT[chosen], self.number_mask_BC[chosen]
+        )
+
 
 class SchemaVocabulary(nn.Module):
     """A schema in the network's terms: embeddings of its features' and values' descriptions, learnt corrections."""
@@ -82,7 +91,7 @@ class SchemaVocabulary(nn.Module):
         self.absent_shift_FH = nn.Parameter(torch.zeros(features, _WIDTH))
         self.absent_bias_F = nn.Parameter(torch.zeros(features))
         self.value_shift_FVH = nn.Parameter(torch.zeros(features, values, _WIDTH))
-        self.route_shift_D = nn.Parameter(torch.zeros_like(schema_text_D))
+        self.route_shift_D = nn.Parameter(torch.zeros(len(schema_text_D) // 2))
         self.route_bias = nn.Parameter(torch.zeros(()))
 
 
@@ -94,13 +103,17 @@ class ReaderNetwork(nn.Module):
         super().__init__()
         self.encoder = encoder
         width = encoder.config.hidden_size
+        #: The width of a description's embedding.
+        self.described = 2 * width
         self.from_token = nn.Linear(width, _WIDTH)
         self.from_number = nn.Linear(width, _WIDTH)
         self.from_pooled = nn.Linear(width, _WIDTH)
-        self.feature_to_number = nn.Linear(width, _WIDTH)
-        self.feature_to_absent = nn.Linear(width, _WIDTH)
-        self.to_value = nn.Linear(width, _WIDTH)
-        self.route = nn.Linear(width, width)
+        self.feature_to_number = nn.Linear(self.described, _WIDTH)
+        self.feature_to_absent = nn.Linear(self.described, _WIDTH)
+        self.to_value = nn.Linear(self.described, _WIDTH)
+        self.route_weight = nn.Linear(width, 1)
+        self.route = nn.Sequential(nn.Linear(3 * width, width), nn.GELU(), nn.Linear(width, width))
+        self.schema_to_route = nn.Linear(self.described, width)
         self.vocabularies = nn.ModuleDict()
 
     def encode(self, input_ids_BT: Tensor, token_mask_BT: Tensor, numbers_BCT: Tensor) -> EncodedQuestions:
@@ -113,7 +126,7 @@ class ReaderNetwork(nn.Module):
 
         ``allowed_BFC`` tells which numbers can be a value of which feature.
         """
-        vocabulary = self._vocabulary(schema)
+        vocabulary = self.vocabulary(schema)
         scale = _WIDTH**-0.5
         numbers_BCH = self.from_number(encoded.numbers_BCT @ encoded.tokens_BTD)
         wanted_FH = self.feature_to_number(vocabulary.feature_text_FD) + vocabulary.feature_shift_FH
@@ -129,19 +142,26 @@ class ReaderNetwork(nn.Module):
 
     def routes(self, encoded: EncodedQuestions, schemas: list[str]) -> Tensor:
         """Logits (B, number of schemas): does a question ask what the schema answers, about a record?"""
-        sent_BD = self.route(pooled(encoded))
-        columns = []
-        for name in schemas:
-            vocabulary = self._vocabulary(name)
-            key_D = vocabulary.schema_text_D + vocabulary.route_shift_D
-            columns.append(sent_BD @ key_D + vocabulary.route_bias)
-        return torch.stack(columns, dim=-1)
+        weight_BT = self.route_weight(encoded.tokens_BTD)[..., 0].masked_fill(~encoded.token_mask_BT, float("-inf"))
+        telling_BD = (weight_BT.softmax(-1)[..., None] * encoded.tokens_BTD).sum(1)
+        # Whether a question asks about a record is told by a few of its words: "translate", "on average".
+        sent_BD = self.route(torch.cat([pooled(encoded), encoded.tokens_BTD[:, 0], telling_BD], dim=-1))
+        known = [self.vocabulary(name) for name in schemas]
+        texts_SD = torch.stack([vocabulary.schema_text_D for vocabulary in known])
+        key_SD = self.schema_to_route(texts_SD) + torch.stack([vocabulary.route_shift_D for vocabulary in known])
+        logits_BS: Tensor = sent_BD @ key_SD.T * sent_BD.shape[-1] ** -0.5
+        return logits_BS + torch.stack([vocabulary.route_bias for vocabulary in known])
 
     def add_vocabulary(self, schema: str, vocabulary: SchemaVocabulary) -> None:
         """Take the vocabulary of a schema."""
         self.vocabularies[_SCHEMA + schema] = vocabulary
 
-    def _vocabulary(self, schema: str) -> SchemaVocabulary:
+    def forget(self, schema: str) -> None:
+        """Drop the vocabulary of a schema."""
+        del self.vocabularies[_SCHEMA + schema]
+
+    def vocabulary(self, schema: str) -> SchemaVocabulary:
+        """The vocabulary of a schema."""
         vocabulary = self.vocabularies[_SCHEMA + schema]
         assert isinstance(vocabulary, SchemaVocabulary)  # noqa: S101 - add_vocabulary takes nothing else
         return vocabulary

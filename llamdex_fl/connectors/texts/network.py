@@ -38,7 +38,8 @@ class TextReaderNetwork(ReaderNetwork):
         super().__init__(encoder)
         width = encoder.config.hidden_size
         self.from_start, self.from_end = nn.Linear(width, _WIDTH), nn.Linear(width, _WIDTH)
-        self.feature_to_start, self.feature_to_end = nn.Linear(width, _WIDTH), nn.Linear(width, _WIDTH)
+        self.feature_to_start = nn.Linear(self.described, _WIDTH)
+        self.feature_to_end = nn.Linear(self.described, _WIDTH)
         self.texts = nn.ModuleDict()
 
     def add_text(self, schema: str, vocabulary: SchemaVocabulary, feature_text_D: Tensor) -> None:

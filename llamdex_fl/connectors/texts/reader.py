@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from llamdex_fl.connectors.reader import MOST_TOKENS, Reader, Reading
 from llamdex_fl.connectors.reader.network import EncodedQuestions, SchemaVocabulary
-from llamdex_fl.connectors.reader.reader import Batch
+from llamdex_fl.connectors.reader.reader import ROUTED, Batch
 from llamdex_fl.connectors.texts.network import TextReaderNetwork, spans, words
 from llamdex_fl.schema import MOST_TEXT_CHARACTERS, Schema, Value, parse_schema
 
@@ -22,6 +22,8 @@ __all__ = ["TextReader", "load_reader", "same_text", "without_quotes"]
 
 #: A span that is less likely than this is not trusted: the whole question is taken for the text.
 _UNSURE = 0.3
+#: From this probability on a question is routed to a schema of texts.
+_ROUTED_TEXT = 0.5
 _LIKELIEST = 12
 #: What may stand around a text without being part of it.
 _AROUND = string.whitespace + "\"'`\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb"
@@ -43,6 +45,7 @@ class TextReader(Reader):
         """A reader around a pretrained encoder, before it has learnt to read; arguments as of ``Reader``."""
         plain = Reader.untrained(encoder_path, [], layers=layers)
         reader = cls(TextReaderNetwork(plain.network.encoder), plain.tokenizer, [])
+        reader.describer = plain.describer
         for schema in schemas:
             reader.add_schema(schema)
         return reader
@@ -74,18 +77,18 @@ class TextReader(Reader):
         Of a schema of texts a question is read to its end, however long it is; ``cut`` tells then that the text is
         longer than a record may hold.
         """
-        self.network.eval()
+        if self.network.training:  # setting it again would visit each of its modules, for every question
+            self.network.eval()
         batch = self.batch(texts)
         encoded = self.encode(batch)
         names = list(self.schemas)
         routes_BS = torch.sigmoid(self.network.routes(encoded, names))
         chosen = [names.index(schema)] * len(texts) if schema else routes_BS.argmax(-1).tolist()
         readings = []
-        choices = {
-            name: self.network.read(encoded, name, self.allowed(batch, self.schemas[name])).softmax(-1)
-            for name in {names[index] for index in chosen}
-            if not self.schemas[name].is_text
-        }
+        decided: dict[int, tuple[dict[str, Value], dict[str, float]]] = {}
+        for name in {names[index] for index in chosen if not self.schemas[names[index]].is_text}:
+            rows = [row for row, index in enumerate(chosen) if names[index] == name]
+            decided |= self._parsed(name, batch.rows(rows), encoded.rows(rows), rows)
         for row, index in enumerate(chosen):
             own, probability = self.schemas[names[index]], float(routes_BS[row, index])
             cut = batch.cut[row]
@@ -95,22 +98,15 @@ class TextReader(Reader):
                 confidence = {own.features[0].name: sure}
                 cut = len(value) > MOST_TEXT_CHARACTERS
             else:
-                features, confidence = self._decide(
-                    own, batch.numbers[row], batch.numbers_BCT.shape[1], choices[own.name][row]
-                )
-            routed = schema is not None or probability > 0.5  # noqa: PLR2004 - more likely than not
+                features, confidence = decided[row]
+            routed = schema is not None or probability > (_ROUTED_TEXT if own.is_text else ROUTED)
             readings.append(Reading(own.name if routed else None, probability, features, confidence, cut))
         return readings
 
     def _text(self, schema: Schema, batch: Batch, encoded: EncodedQuestions, row: int) -> tuple[str, float]:
         """The text in a question, and how likely it is; the whole question where no span is likely."""
         question = batch.texts[row]
-        one = EncodedQuestions(
-            encoded.tokens_BTD[row : row + 1],
-            encoded.token_mask_BT[row : row + 1],
-            encoded.numbers_BCT[row : row + 1],
-            encoded.number_mask_BC[row : row + 1],
-        )
+        one = encoded.rows([row])
         offsets_T2 = batch.offsets_BT2[row]
         start_1T, end_1T = self.network.point(one, schema.name, words(offsets_T2[None]))
         chances: dict[str, float] = {}
@@ -145,7 +141,8 @@ class TextReader(Reader):
         reader = cls(TextReaderNetwork(AutoModel.from_config(config, add_pooling_layer=False)), tokenizer, [])
         for entry in schemas:
             reader.add_schema(parse_schema(json.dumps(entry)))
-        reader.network.load_state_dict(load_file(folder / "reader.safetensors"))
+        # Taken as they lie in the file, not copied: of the encoder's vocabulary few rows are ever looked at.
+        reader.network.load_state_dict(load_file(folder / "reader.safetensors"), assign=True)
         reader.network.eval()
         return reader
 

@@ -6,7 +6,7 @@ encoder and the routing are the same, so a step of each kind also says what is n
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,9 +14,16 @@ from torch import Tensor
 
 from llamdex_fl.connectors.questions import Question, QuestionGenerator, Wording
 from llamdex_fl.connectors.reader import ReaderRecipe
-from llamdex_fl.connectors.reader.training import _loss as tabular_loss
-from llamdex_fl.connectors.reader.training import _lots as tabular_lots
-from llamdex_fl.connectors.reader.training import _optimiser as optimiser_of
+from llamdex_fl.connectors.reader.training import (
+    Lessons,
+    learn,
+    loss_of,
+    lots_of,
+    optimiser_of,
+    practising,
+    route_loss,
+    schedule_of,
+)
 from llamdex_fl.connectors.texts.generator import TextQuestionGenerator
 from llamdex_fl.connectors.texts.network import spans, words
 from llamdex_fl.connectors.texts.reader import TextReader
@@ -72,27 +79,19 @@ def train_text_reader(  # noqa: PLR0913 - as train_reader, and the wordings of t
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(tabular.seed)
         reader = TextReader.untrained(encoder_path, schemas, layers=tabular.layers)
-        optimiser = optimiser_of(reader, tabular)
-        turns = _turns(tabular.steps if wordings else 0, recipe.steps)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser,
-            max_lr=[group["lr"] for group in optimiser.param_groups],
-            total_steps=len(turns),
-            pct_start=tabular.warmup,
-        )
-        generators = {wording.schema.name: QuestionGenerator(wording) for wording in wordings}
-        tables = tabular_lots(generators, ordinary, tabular, random.Random(tabular.seed))  # noqa: S311 - questions
-        texts = _lots(generators, text_wordings, ordinary, recipe)
-        only_tables = reader.tabular
-        for step, of_texts in enumerate(turns):
-            loss = _loss(reader, next(texts)) if of_texts else tabular_loss(only_tables, next(tables))
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(reader.network.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            if on_step is not None:
-                on_step(step + 1, len(turns), float(loss.detach()))
+        turns = _turns(tabular.steps_for(len(wordings)) if wordings else 0, recipe.steps)
+        with practising(reader, replace(tabular, practice=tabular.practice if wordings else 0.0)) as practice:
+            lessons = Lessons(wordings, ordinary, practice)
+            tables = lots_of(lessons, tabular, random.Random(tabular.seed))  # noqa: S311 - questions
+            texts = _lots(lessons.generators, text_wordings, ordinary, recipe)
+            only_tables = reader.tabular
+            optimiser = optimiser_of(reader, tabular)
+            schedule = schedule_of(optimiser, tabular, len(turns))
+            for step, of_texts in enumerate(turns):
+                loss = _loss(reader, next(texts)) if of_texts else loss_of(only_tables, next(tables))
+                learn(reader, loss, optimiser, schedule)
+                if on_step is not None:
+                    on_step(step + 1, len(turns), float(loss.detach()))
     reader.network.eval()
     return reader
 
@@ -137,8 +136,7 @@ def _loss(reader: TextReader, lot: _Lot) -> Tensor:
     names = list(reader.schemas)
     batch = reader.batch([question.text for _, question in lot])
     encoded = reader.encode(batch)
-    wanted_BS = torch.tensor([[float(own == name) for name in names] for own, _ in lot])
-    loss = torch.nn.functional.binary_cross_entropy_with_logits(reader.network.routes(encoded, names), wanted_BS)
+    loss = route_loss(reader, encoded, [own for own, _ in lot])
     words_BT = words(batch.offsets_BT2)
     for name in (name for name in names if reader.schemas[name].is_text):
         rows = [row for row, (own, _) in enumerate(lot) if own == name]

@@ -67,7 +67,7 @@ def test_what_is_missing_is_told_before_the_llm_is_loaded(
     def load(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("provider_server.fitting.load_base_llm", load)
+    monkeypatch.setattr("provider_server.live_assembly.load_base_llm", load)
     assert run(capsys, "add-schema", home, "heart")[0] == 0
     for arguments, code, error in (
         (["ask", " "], 2, "QuestionError"),

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from llamdex_fl import console, weights
-from llamdex_fl.assembly import Seat
+from llamdex_fl.assembly import AssembledLlamdex, Seat
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
 from llamdex_fl.connectors.injector import Injector, InjectorRecipe
 from llamdex_fl.connectors.questions import training_wording
-from llamdex_fl.connectors.reader import Reader, ReaderRecipe, Reading
+from llamdex_fl.connectors.reader import ExtensionRecipe, Reader, ReaderRecipe, Reading
 from llamdex_fl.connectors.texts import TextReader, TextReaderRecipe, load_reader, training_text_wording
 from llamdex_fl.envelope import Keyring, SealOrder, Wish, read_trust, seal
 from llamdex_fl.errors import ArtefactError, ConfigError, InputError, SchemaError
@@ -30,7 +30,7 @@ from provider_server import fitting
 from provider_server.cli.main import app
 from provider_server.config import ProviderConfig, load_provider_config
 from provider_server.desk import Checks, Desk
-from provider_server.fitting import fit_connectors, provider_schemas
+from provider_server.fitting import fit_connectors, fit_reader, provider_schemas
 from provider_server.invitations import invite
 from provider_server.keys import load_provider_keys
 from provider_server.live_assembly import Change, open_assembly
@@ -40,7 +40,8 @@ from provider_server.setup import add_schema, enrol, init_provider, revoke
 from silo_client.config import load_silo_config
 from silo_client.enrolment import join, load_identity, make_keys, request_by_invitation
 
-READER = ReaderRecipe(steps=2, batch=2, layers=1, frozen_layers=0)
+READER = ReaderRecipe(steps=2, practice=0.0, batch=2, layers=1, frozen_layers=0)
+EXTENSION = ExtensionRecipe(questions=12, others=6, rounds=2, checked=2)
 INJECTOR = InjectorRecipe(questions=2, steps=2, outcome_batch=2, sentence_batch=2)
 TITANIC, SENTIMENT = load_library_schema("titanic"), load_library_schema("sentiment")
 
@@ -89,7 +90,7 @@ def test_connectors_are_trained_once_for_the_same_of_everything(config: Provider
     assert fit(fresh=True) is True
     assert steps == [("reader", 1, 2), ("reader", 2, 2), ("injector", 1, 2), ("injector", 2, 2)]
     assert (config.connectors / "reader.safetensors").read_bytes() == first, "the same seed trains the same reader"
-    assert fit(reader_recipe=ReaderRecipe(steps=2, batch=2, layers=1, frozen_layers=0, seed=1)) is True
+    assert fit(reader_recipe=ReaderRecipe(steps=2, practice=0.0, batch=2, layers=1, frozen_layers=0, seed=1)) is True
     assert (config.connectors / "reader.safetensors").read_bytes() != first
     assert fit() is False
     assert (config.connectors / "reader.safetensors").read_bytes() == first
@@ -288,7 +289,7 @@ def test_ask_and_eval_answer_on_the_command_line(
     question = "A woman of 30 in first class, fare 80 pounds. Did she survive the Titanic?"
     assert _run("ask", question, "--home", str(config.home), "--json", "--asker", "archive") == 0
     answer = json.loads(capsys.readouterr().out)
-    assert set(answer) == {"answer", "schema", "probabilities", "expert_probabilities", "experts", "facts"}
+    assert set(answer) == {"answer", "schema", "probabilities", "expert_probabilities", "experts", "facts", "missing"}
     assert answer["experts"] == (["archive"] if answer["schema"] else [])
     assert _run("ask", question, "--home", str(config.home)) == 0
     assert capsys.readouterr().out.strip()
@@ -386,7 +387,7 @@ def test_a_provider_serves_its_schemas_by_name(tmp_path: Path) -> None:
         provider_schemas(config)
 
 
-def test_a_domain_of_the_providers_own_needs_its_wording(  # noqa: PLR0913, PLR0917 - fixtures
+def test_a_domain_of_the_providers_own_may_have_its_wording(  # noqa: PLR0913, PLR0917 - fixtures
     tmp_path: Path,
     base: BaseLLM,
     tiny_encoder: Path,
@@ -403,8 +404,7 @@ def test_a_domain_of_the_providers_own_needs_its_wording(  # noqa: PLR0913, PLR0
     def fit() -> bool:
         return fit_connectors(config, base, reader_recipe=READER, injector_recipe=INJECTOR)
 
-    with pytest.raises(SchemaError, match="wordings/fruit"):
-        fit()
+    assert [fit(), fit()] == [True, False], "what the schema says of itself is a wording"
     own = config.wordings / "fruit"
     own.mkdir(parents=True)
     with pytest.raises(SchemaError, match="fruit"):
@@ -419,6 +419,47 @@ def test_a_domain_of_the_providers_own_needs_its_wording(  # noqa: PLR0913, PLR0
     assembly = open_assembly(config, base)
     assembly.seat("fruit", make_seat(toy_schema, "orchard"))
     assert assembly.answer("A red fruit of 51 grams. Ripe?", max_new_tokens=2).text is not None
+
+
+def test_a_schema_joins_a_reader_that_knows_the_others(
+    tmp_path: Path, tiny_encoder: Path, toy_schema: Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(fitting, "packaged_encoder", lambda: tiny_encoder)
+    config = ProviderConfig(home=tmp_path, provider="p", trust_domain="t", address="127.0.0.1:0")
+    config.schemas.mkdir()
+    _write(config, TITANIC)
+    steps: list[int] = []
+
+    def fit(*, fresh: bool = False) -> tuple[Path, bool]:
+        steps.clear()
+        return fit_reader(
+            config,
+            recipe=READER,
+            extension=replace(EXTENSION, enough=0.0),
+            fresh=fresh,
+            on_progress=lambda _, done, __: steps.append(done),
+        )
+
+    alone, _ = fit()
+    assert steps == [1, 2]
+    before = Reader.load(alone)
+    _write(config, toy_schema)
+    both, trained = fit()
+    assert trained
+    assert len(steps) == 2 * 3, "two rounds of the lots that six questions and others make"
+    joined = Reader.load(both)
+    assert set(joined.schemas) == {"titanic", "fruit"}
+    asked = ["A man of 51 in third class. Did he survive?"]
+    one, other = (reader.read(asked, schema="titanic")[0] for reader in (joined, before))
+    assert (one.features, one.confidence) == (other.features, other.confidence)
+    assert fit() == (both, False)
+    assert fit(fresh=True) == (both, True)
+    assert steps == [1, 2]
+    (alone / "reader.safetensors").write_bytes(b"damaged")
+    shutil.rmtree(both)
+    fit()
+    assert steps == [1, 2], "what cannot be read is not gone on from"
 
 
 def test_a_provider_of_texts_needs_no_table_and_its_injector_no_text(
@@ -474,3 +515,18 @@ def _write(config: ProviderConfig, schema: Schema) -> None:
 
 def test_an_injector_of_the_provider_is_for_its_llm(config: ProviderConfig, base: BaseLLM) -> None:
     assert Injector.load(config.connectors, base_digest=base.digest).base_digest == base.digest
+
+
+def test_an_export_answers_as_the_provider_does(
+    config: ProviderConfig, delivered: Seat, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "exported"
+    with pytest.raises(SystemExit) as ended:
+        console.run(app, ["export", str(folder), "--home", str(config.home), "--json"])
+    assert not ended.value.code
+    told = json.loads(capsys.readouterr().out)
+    assert told["experts"]["titanic"] == [seat.silo for seat in open_assembly(config).seats("titanic")]
+    assert delivered.silo in told["experts"]["titanic"]
+    question = "A woman of 30 in first class, fare 80 pounds. Did she survive the Titanic?"
+    loaded = AssembledLlamdex.from_pretrained(folder)
+    assert loaded.answer(question, max_new_tokens=4) == open_assembly(config).answer(question, max_new_tokens=4)

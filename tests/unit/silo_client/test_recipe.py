@@ -80,7 +80,7 @@ def applications(count: int) -> SiloData:
         record: dict[str, Value] = {f.name: str(random.choice(f.categories)) for f in NURSERY.features}
         records.append(record)
         # Only the pair tells: neither feature alone says anything.
-        labels.append(int((record["finances"] == "convenient") == (record["children"] in {"1", "2"})))
+        labels.append(int((record["finance"] == "convenient") == (record["children"] in {"1", "2"})))
     return SiloData(records=tuple(records), labels=tuple(labels), digest="cd" * 32)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from opacus.grad_sample import GradSampleModule
+from torch.nn.functional import cross_entropy
 
 import silo_client.noise
 import silo_client.training
@@ -21,6 +23,7 @@ from llamdex_fl.privacy import Budget, LaplaceCounts, Ledger, SampledGaussian, c
 from llamdex_fl.release import Offer
 from llamdex_fl.schema import Value, load_library_schema
 from silo_client.data import SiloData
+from silo_client.dp_optimizer import no_word_of_hooks
 from silo_client.noise import NoiseSource, SecureNoise, gaussians, laplaces
 from silo_client.policy import DEFAULT_PURPOSE, Authorisation
 from silo_client.training import Recipe, train
@@ -187,6 +190,25 @@ def test_without_noise_it_is_clipped_gradient_descent_step_by_step(ledger: Ledge
     np.testing.assert_allclose(release.tensors["weight"], mean[:, :-1], atol=1e-6)
     np.testing.assert_allclose(release.tensors["bias"], mean[:, -1] * 0.5 + prior, atol=1e-6)
     assert release.tensors["class_counts"].tolist() == counts.tolist()
+
+
+def test_gradients_of_single_records_are_those_of_opacus_and_of_batches_of_one() -> None:
+    random = np.random.default_rng(4)
+    inputs, targets = torch.from_numpy(random.normal(size=(30, 7))), torch.from_numpy(random.integers(0, 5, 30))
+    offset = torch.from_numpy(random.normal(size=5))
+    layer = torch.nn.Linear(7, 5, bias=False, dtype=torch.float64)
+    weight = layer.weight.detach().clone()
+    found = silo_client.training._gradients(weight, offset, inputs, targets)
+    assert not found.requires_grad
+    hooked = GradSampleModule(layer, loss_reduction="sum")
+    with no_word_of_hooks():
+        cross_entropy(hooked(inputs) + offset, targets, reduction="sum").backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(found, layer.weight.grad_sample, rtol=1e-12, atol=1e-12)
+    for row in range(30):
+        alone = weight.clone().requires_grad_()
+        cross_entropy(alone @ inputs[row] + offset, targets[row]).backward()  # type: ignore[no-untyped-call]
+        torch.testing.assert_close(found[row], alone.grad, rtol=1e-12, atol=1e-12)
+    assert silo_client.training._gradients(weight, offset, inputs[:0], targets[:0]).shape == (0, 5, 7)
 
 
 def test_one_record_moves_one_step_by_no_more_than_the_clip_norm() -> None:

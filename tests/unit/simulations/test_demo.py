@@ -71,7 +71,7 @@ def assembly(
     made.seat("heart", make_seat(HEART, "south", 2))
     made.seat("titanic", make_seat(TITANIC, "archive", 3))
     for name, bias in (("heart", 100.0), ("titanic", -100.0)):
-        reader.network._vocabulary(name).route_bias.data.fill_(bias)
+        reader.network.vocabulary(name).route_bias.data.fill_(bias)
     return made
 
 

@@ -16,7 +16,9 @@ from simulations.reader_recipe import score_recipe
 def test_a_recipe_is_scored_by_schema_and_wording() -> None:
     steps: list[int] = []
     scores, seconds = score_recipe(
-        ReaderRecipe(steps=2, batch=2, layers=1), questions=3, on_step=lambda done, _, __: steps.append(done)
+        ReaderRecipe(steps=2, practice=0.0, batch=2, layers=1),
+        questions=3,
+        on_step=lambda done, _, __: steps.append(done),
     )
     assert steps == [1, 2]
     assert seconds > 0
@@ -47,7 +49,7 @@ def test_three_sets_of_wordings_are_three() -> None:
 
 def test_texts_are_scored_beside_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simulations.reader_recipe.TextReaderRecipe", partial(TextReaderRecipe, steps=2, batch=2))
-    scores, _ = score_recipe(ReaderRecipe(steps=2, batch=2, layers=1), questions=2, texts=True)
+    scores, _ = score_recipe(ReaderRecipe(steps=2, practice=0.0, batch=2, layers=1), questions=2, texts=True)
     own = [score for score in scores if score.schema == "sentiment"]
     assert [score.wording for score in own] == ["training", "development"]
     assert all(score.false_routes is not None and set(score.per_feature) == {"text"} for score in own)

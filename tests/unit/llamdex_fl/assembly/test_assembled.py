@@ -23,7 +23,7 @@ RECORD = {"colour": "red", "weight": 51.0}
 
 def _route(assembly: AssembledLlamdex, logit: float) -> None:
     """Decide the route of every question: the tiny reader's own choice is chance."""
-    assembly.reader.network._vocabulary("fruit").route_bias.data.fill_(logit)
+    assembly.reader.network.vocabulary("fruit").route_bias.data.fill_(logit)
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt_neox"])
@@ -170,7 +170,7 @@ def test_a_question_that_cannot_be_read_to_its_end_is_refused_where_facts_are_wa
 ) -> None:
     """What lies beyond the end would count as not said."""
     long = "." * 420 + " A red fruit of 51 grams. Ripe?"
-    bias = assembly.reader.network._vocabulary("fruit").route_bias
+    bias = assembly.reader.network.vocabulary("fruit").route_bias
     monkeypatch.setattr(bias, "data", torch.tensor(100.0))
     with pytest.raises(InputError, match="read to its end") as refusal:
         assembly.answer(long)

@@ -17,7 +17,7 @@ from llamdex_fl.assembly.base_alone import said_answer
 from llamdex_fl.assembly.evaluation import _auc, _calibration_error, _reader_report, _Row
 from llamdex_fl.assembly.evaluation import _row as _row_of
 from llamdex_fl.base_llm.base import load_base_llm
-from llamdex_fl.connectors.injector import Injector
+from llamdex_fl.connectors.injector import Injector, worded_sentences
 from llamdex_fl.connectors.reader import Reader
 from llamdex_fl.errors import InputError, QuestionError
 from llamdex_fl.schema import Schema, Target, Value
@@ -156,6 +156,7 @@ def _row(label: str, said: str | None, chances: Mapping[str, float], facts: Mapp
         chances=chances,
         expert_chances={"1": 0.5, "0": 0.5},
         gap=None,
+        lean=None,
     )
 
 
@@ -237,7 +238,7 @@ def _asked(count: int) -> list[AskedQuestion]:
 
 @pytest.mark.parametrize("route", [100.0, -100.0])
 def test_an_evaluation_reports_everything_routed_or_not(assembly: AssembledLlamdex, route: float) -> None:
-    assembly.reader.network._vocabulary("fruit").route_bias.data.fill_(route)
+    assembly.reader.network.vocabulary("fruit").route_bias.data.fill_(route)
     told: list[tuple[int, int]] = []
     report = evaluate(
         assembly, _asked(10), timed=1, base_asked=3, on_question=lambda done, total: told.append((done, total))
@@ -254,12 +255,14 @@ def test_an_evaluation_reports_everything_routed_or_not(assembly: AssembledLlamd
     }
     assert (report["calibration_error"] is not None) == routed
     assert (report["injection_gap"] is not None) == routed
-    assert all(math.isfinite(report["latency"][key]) for key in ("base_ms", "assembled_ms", "ratio"))
+    latency = report["latency"]
+    for timed in (latency, latency["first_token"], latency["per_token"]):
+        assert all(math.isfinite(timed[key]) for key in ("base_ms", "assembled_ms", "ratio"))
     assert 0.0 <= report["expert_auc_true_features"] <= 1.0
     assert set(report["reader"]["per_feature"]) == {"colour", "weight"}
     target = assembly.schema("fruit").target
-    sentence = dict(zip(target.labels, target.sentences, strict=True))
-    right = [answer["text"].startswith(sentence[answer["label"]]) for answer in report["answers"]]
+    sentences = dict(zip(target.labels, worded_sentences(target), strict=True))
+    right = [answer["text"].startswith(sentences[answer["label"]]) for answer in report["answers"]]
     assert report["answer_accuracy"] == pytest.approx(sum(right) / 10)
 
 
@@ -272,8 +275,8 @@ def test_an_unrouted_question_of_one_schema_is_timed_for_its_own(
     other = replace(toy_schema, name="stone", features=(replace(toy_schema.features[0], name="hue"),))
     base = load_base_llm(str(make_tiny_llm("llama")))
     reader = Reader.untrained(tiny_encoder, [toy_schema, other], layers=1)
-    reader.network._vocabulary("fruit").route_bias.data.fill_(-200.0)
-    reader.network._vocabulary("stone").route_bias.data.fill_(-100.0)
+    reader.network.vocabulary("fruit").route_bias.data.fill_(-200.0)
+    reader.network.vocabulary("stone").route_bias.data.fill_(-100.0)
     assembly = AssembledLlamdex(base, reader, Injector(base.width, 0.2, base.digest))
     assembly.seat("fruit", make_seat(toy_schema, "orchard"))
     report = evaluate(assembly, _asked(1), timed=1, base_asked=0)
@@ -308,22 +311,31 @@ def test_questions_that_nobody_here_answers_leave_the_figures_open(assembly: Ass
     report = evaluate(assembly, _asked(0))
     assert report["answer_accuracy"] is None
     assert report["reader"] == {"exact_match": None, "per_feature": {}}
-    assert report["latency"] == {"base_ms": None, "assembled_ms": None, "ratio": None}
+    nothing = {"base_ms": None, "assembled_ms": None, "ratio": None}
+    assert report["latency"] == {**nothing, "first_token": nothing, "per_token": nothing, "tokens": 16}
 
 
-def test_yes_with_the_words_of_no_is_no_answer(assembly: AssembledLlamdex) -> None:
+def test_only_an_outcomes_sentence_is_an_answer(assembly: AssembledLlamdex) -> None:
+    """What counts is the outcome that the speaker found stated, and not what the words look like."""
     target = assembly.schema("fruit").target
-    no, yes = target.sentences
     chances = dict.fromkeys(target.answers, 0.5)
     said = [
         _row_of(
             assembly,
             _asked(1)[0],
-            Answer(text=text, schema="fruit", probabilities=chances, expert_probabilities=chances, silos=(), facts={}),
+            Answer(
+                text=target.sentences[0],
+                schema="fruit",
+                probabilities=chances,
+                expert_probabilities=chances,
+                silos=(),
+                facts={},
+                stated=stated,
+            ),
         ).said
-        for text in (no, yes, yes.split()[0] + " " + no.split(maxsplit=1)[1], "Yes", "")
+        for stated in (*target.labels, None)
     ]
-    assert said == [*target.labels, None, None, None]
+    assert said == [*target.labels, None]
 
 
 def test_a_question_that_is_too_long_is_named_before_anything_is_asked(

@@ -8,12 +8,22 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from llamdex_fl.assembly.speaking import Injection, Speaker, _Words
+from llamdex_fl.assembly.prompts import Offered, Prompts
+from llamdex_fl.assembly.speaking import Injection, Speaker, _Words, missing_sentence
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
-from llamdex_fl.connectors.injector import Injector, InjectorRecipe, injection_prompt, train_injector
+from llamdex_fl.connectors.injector import (
+    Frame,
+    Injector,
+    InjectorRecipe,
+    confidence_level,
+    marked,
+    train_injector,
+    worded_sentences,
+)
+from llamdex_fl.connectors.injector.network import MIXTURES
 from llamdex_fl.connectors.questions import Wording
+from llamdex_fl.errors import SchemaError
 from llamdex_fl.schema import Schema
 
 QUESTIONS = ["A red fruit of 51 grams. Is it ripe?", "A red fruit. It came from far away and is heavy.", "ripe?"]
@@ -54,74 +64,91 @@ def injections(toy_schema: Schema) -> list[Injection]:
     return [*asked, Injection(QUESTIONS[0], other, torch.tensor([0.2, 0.5, 0.3]))]
 
 
+WholeRun = Callable[..., torch.Tensor]
+
+
 @torch.inference_mode()
-def _plain(
-    base: BaseLLM, injector: Injector, injection: Injection, injected: Sequence[float], tokens: int
+def _plain(  # noqa: PLR0913, PLR0917 - what a prompt is made of
+    whole_run: WholeRun,
+    base: BaseLLM,
+    injector: Injector,
+    one: Injection,
+    injected: Sequence[float],
+    tokens: int,
+    alone: int | None = None,
 ) -> tuple[list[float], float, str]:
     """Shares and mass of the outcomes' first tokens, and the words, of one unpadded greedy run without a cache."""
-    target = injection.schema.target
-    prompt = injection_prompt(base, injection.question, target.sentences)
-    embed = base.model.get_input_embeddings()
-    words_ND = torch.stack([embed(torch.tensor(base.answer_ids(answer))).mean(0) for answer in target.answers])
-    tokens_ND = injector(torch.tensor(injected)[None], words_ND)[0]
-    inputs_LD = torch.cat([embed(prompt.before_T), tokens_ND, embed(prompt.after_T)])
-    ids: list[int] = []
-    first = None
-    while len(ids) < tokens and base.tokenizer.eos_token_id not in ids:
-        logits_V = base.model(inputs_embeds=inputs_LD[None], use_cache=False).logits[0, -1]
-        first = logits_V.softmax(-1) if first is None else first
-        ids.append(int(logits_V.argmax()))
-        inputs_LD = torch.cat([inputs_LD, embed(torch.tensor(ids[-1:]))])
-    assert first is not None
-    said_N = first[[base.answer_ids(sentence)[0] for sentence in target.sentences]]
-    text = base.tokenizer.decode(ids, skip_special_tokens=True).strip()
+    worded = worded_sentences(one.schema.target)
+    first = [base.answer_ids(wordings[0])[0] for wordings in worded]
+    chances = one.probability_N.tolist()
+    level = confidence_level(max(chances) if alone is None else chances[alone])
+    own = marked(chances) if alone is None else [alone]
+    said: list[int] = []
+    first_V = None
+    while len(said) < tokens and base.tokenizer.eos_token_id not in said:
+        sentences = [worded[outcome][level] for outcome in own]
+        given = ([first[place] for place in own], torch.tensor(injected)[own], said)
+        logits_V = whole_run(base, injector, one.question, sentences, *given)[-1]
+        first_V = logits_V.softmax(-1) if first_V is None else first_V
+        said.append(int(logits_V.argmax()))
+    assert first_V is not None
+    said_N = first_V[first]
+    text = base.tokenizer.decode(said, skip_special_tokens=True).strip()
     return (said_N / said_N.sum()).tolist(), float(said_N.sum()), text
 
 
 @pytest.mark.parametrize("corrections", [0, 1, 2, 5])
 @pytest.mark.parametrize("tolerance", [0.0, 1.0])
-def test_what_is_spoken_is_what_a_plain_run_says(
-    base: BaseLLM, injector: Injector, injections: list[Injection], corrections: int, tolerance: float
+def test_what_is_spoken_is_what_a_plain_run_says(  # noqa: PLR0913, PLR0917 - fixtures and parameters
+    base: BaseLLM,
+    injector: Injector,
+    injections: list[Injection],
+    whole_run: WholeRun,
+    corrections: int,
+    tolerance: float,
 ) -> None:
     speaker = Speaker(base, injector, corrections=corrections, tolerance=tolerance)
     for one, said in zip(injections, speaker.speak(injections, 6), strict=True):
-        shares, mass, text = _plain(base, injector, one, said.injected, 6)
+        shares, mass, text = _plain(whole_run, base, injector, one, said.injected, 6)
         assert said.probabilities == pytest.approx(shares, abs=1e-4)
         assert said.mass == pytest.approx(mass, abs=1e-4)
         # This LLM is too small to copy a sentence. Asked again, it is offered the one that it found likeliest.
-        target = one.schema.target
-        states = any(sentence.startswith(text) for sentence in target.sentences)
+        level = confidence_level(float(one.probability_N.max()))
+        states = any(wordings[level].startswith(text) for wordings in worded_sentences(one.schema.target))
         assert said.asked_again == (not states)
-        likeliest = slice((best := int(torch.tensor(shares).argmax())), best + 1)
-        alone = replace(target, answers=target.answers[likeliest], sentences=target.sentences[likeliest])
-        offered = replace(one, schema=replace(one.schema, target=alone))
-        assert said.text == (text if states else _plain(base, injector, offered, [1.0], 6)[2])
+        best = int(torch.tensor(shares).argmax())
+        sure = [float(place == best) for place in range(len(shares))]
+        assert said.text == (text if states else _plain(whole_run, base, injector, one, sure, 6, best)[2])
         if corrections == 0 or tolerance == 1.0:
             assert said.injected == pytest.approx(one.probability_N.tolist(), abs=1e-4)
+            assert said.corrections == 0
 
 
 def test_an_answer_that_goes_astray_is_asked_for_again(
     base: BaseLLM, injector: Injector, toy_schema: Schema, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It said yes with the words of no: one outcome must be stated, and the odds must stay as they were."""
-    no, yes = toy_schema.target.sentences
-    one, other = (Injection(question, toy_schema, torch.tensor([0.2, 0.8])) for question in QUESTIONS[:2])
+    """It said one outcome with the words of the other: one must be stated, and the odds must stay as they were."""
+    one, other = (Injection(question, toy_schema, torch.tensor([0.1, 0.9])) for question in QUESTIONS[:2])
+    first_wordings, other_wordings = worded_sentences(toy_schema.target)
+    # At first all is said in the words of the likeliest; alone, an outcome is said in its own.
+    perhaps, very = first_wordings[3], other_wordings[1]
     speaker = Speaker(base, injector)
     plain = speaker.speak([one, other])
-    asked: list[list[list[float]]] = []
-    generated = speaker._generated
+    likeliest = [int(own.probabilities[1] > own.probabilities[0]) for own in plain]
+    asked: list[list[list[int]]] = []
 
-    def with_a_slip(prompts: Any, given: Sequence[Tensor], *rest: Any) -> tuple[list[_Words], Tensor]:  # noqa: ANN401
-        _, first_BV = generated(prompts, given, *rest)
-        asked.append([given_N.exp().tolist() for given_N in given])
-        texts = [yes.split()[0] + " " + no.split(maxsplit=1)[1], yes] if len(asked) == 1 else [yes]
-        return [_Words(text, ended=True) for text in texts], first_BV
+    def with_a_slip(prompts: Prompts, *_: Any) -> list[_Words]:  # noqa: ANN401
+        asked.append(prompts.marked)
+        texts = ["Ripe, it needs time.", very] if len(asked) == 1 else [(perhaps, very)[likeliest[0]]]
+        return [_Words(text, ended=True) for text in texts]
 
     monkeypatch.setattr(speaker, "_generated", with_a_slip)
     first, second = speaker.speak([one, other])
-    assert [first.text, second.text] == [yes, yes]
+    assert [first.text, second.text] == [(perhaps, very)[likeliest[0]], very]
     assert [first.asked_again, second.asked_again] == [True, False]
-    assert asked[1] == [[1.0]]
+    assert [first.stated, second.stated] == [likeliest[0], 1]
+    assert first.whole
+    assert asked == [[[0, 1], [0, 1]], [[likeliest[0]]]]
     assert [first.probabilities, second.probabilities] == [own.probabilities for own in plain]
 
 
@@ -136,8 +163,10 @@ def test_an_answer_that_goes_astray_is_asked_for_again(
         ("", True, False),
     ],
 )
-def test_words_that_state_an_outcome(text: str, ended: bool, stated: bool) -> None:  # noqa: FBT001
-    assert _Words(text, ended).state_one_of(["Yes, it is.", "No, it is not."]) == stated
+def test_words_that_state_an_outcome(base: BaseLLM, text: str, ended: bool, stated: bool) -> None:  # noqa: FBT001
+    offers = Frame(base).offers([["Yes, it is."], ["No, it is not."]])
+    row = Offered("?", offers, 0, (0, 1), (0, 1), torch.zeros(2))
+    assert _Words(text, ended).stated(row) == (0 if stated else None)
 
 
 def test_alone_and_together_the_same_is_said(base: BaseLLM, injector: Injector, injections: list[Injection]) -> None:
@@ -149,7 +178,7 @@ def test_alone_and_together_the_same_is_said(base: BaseLLM, injector: Injector, 
 
 
 def test_a_correction_takes_the_llms_own_lean_away(
-    base: BaseLLM, injector: Injector, injections: list[Injection]
+    base: BaseLLM, injector: Injector, injections: list[Injection], whole_run: WholeRun
 ) -> None:
     """One correction adds what was missing in log-odds; the next goes by how much that moved the LLM."""
 
@@ -158,7 +187,7 @@ def test_a_correction_takes_the_llms_own_lean_away(
 
     for one in injections[:3]:
         wanted = odds(one.probability_N.tolist())
-        first = odds(_plain(base, injector, one, one.probability_N.tolist(), 1)[0])
+        first = odds(_plain(whole_run, base, injector, one, one.probability_N.tolist(), 1)[0])
         (once,) = Speaker(base, injector, corrections=1, tolerance=0.0).speak([one], 1)
         assert odds(once.injected) == pytest.approx(wanted + (wanted - first), abs=1e-3)
         second = odds(once.probabilities)
@@ -174,40 +203,99 @@ def test_a_sure_expert_is_no_trouble(base: BaseLLM, injector: Injector, toy_sche
     assert all(0 <= chance <= 1 for chance in (*said.probabilities, *said.injected))
 
 
-def test_injected_tokens_stand_after_the_outcomes_at_the_end_of_the_users_words(
+def _widths(base: BaseLLM, run: Callable[[], object]) -> list[int]:
+    """How many tokens each pass through the LLM had."""
+    widths: list[int] = []
+
+    def note(_: object, __: object, given: dict[str, Any]) -> None:
+        inputs = given.get("inputs_embeds")
+        widths.append((given["input_ids"] if inputs is None else inputs).shape[1])
+
+    with base.model.register_forward_pre_hook(note, with_kwargs=True):
+        run()
+    return widths
+
+
+def test_the_lean_is_told_as_it_was_before_a_correction(
+    base: BaseLLM, injector: Injector, injections: list[Injection], whole_run: WholeRun
+) -> None:
+    for corrections in (0, 2):
+        speaker = Speaker(base, injector, corrections=corrections, tolerance=0.0)
+        for one, said in zip(injections, speaker.speak(injections, 1), strict=True):
+            wanted = one.probability_N.tolist()
+            shares, _, _ = _plain(whole_run, base, injector, one, wanted, 1)
+            assert said.lean == pytest.approx(max(abs(a - b) for a, b in zip(shares, wanted, strict=True)), abs=1e-4)
+
+
+def test_no_pass_is_run_that_the_llm_alone_would_not_run(
     base: BaseLLM, injector: Injector, injections: list[Injection]
 ) -> None:
-    speaker, one = Speaker(base, injector), injections[0]
-    prompt = injection_prompt(base, one.question, one.schema.target.sentences)
-    said = base.tokenizer.decode(prompt.before_T)
-    assert one.question in said
-    assert all(sentence in said for sentence in one.schema.target.sentences)
-    embed = base.model.get_input_embeddings()
-    inputs_LD = speaker.embeddings(one, torch.tensor([0.2, 0.8]))
-    before, after = len(prompt.before_T), len(prompt.after_T)
-    assert len(inputs_LD) == before + 2 + after
-    assert torch.equal(inputs_LD[:before], embed(prompt.before_T))
-    assert torch.equal(inputs_LD[-after:], embed(prompt.after_T))
-    other_LD = speaker.embeddings(one, torch.tensor([0.9, 0.1]))
-    assert not torch.equal(inputs_LD[before:-after], other_LD[before:-after])
+    """What opens the prompt is computed once; then only the question, the tokens and the header are."""
+    speaker, one = Speaker(base, injector, tolerance=1.0), injections[0]
+    speaker.speak([one], 1)
+    widths = _widths(base, lambda: speaker.speak([replace(one, question=QUESTIONS[1])], 4, min_new_tokens=4))
+    question = len(Frame(base).question_ids(QUESTIONS[1]))
+    again = 2  # this LLM is too small to copy a sentence, so it is asked for a second time
+    assert widths[0] == question + 2 + MIXTURES + len(base.prompt("").after_T)
+    assert widths[1:4] == [1, 1, 1]
+    assert len(widths) in {4, 4 * again}
 
 
-def test_what_opens_every_prompt_is_computed_once(
+def test_a_correction_runs_only_what_follows_the_question(
     base: BaseLLM, injector: Injector, injections: list[Injection]
+) -> None:
+    speaker = Speaker(base, injector, corrections=1, tolerance=0.0)
+    speaker.speak(injections[:1], 1)
+    widths = _widths(base, lambda: speaker.speak(injections[:1], 1))
+    assert widths[1] == 2 + MIXTURES + len(base.prompt("").after_T)
+
+
+def test_an_unlikely_outcome_has_no_token(base: BaseLLM, injector: Injector, injections: list[Injection]) -> None:
+    one = replace(injections[-1], probability_N=torch.tensor([0.001, 0.3, 0.699]))
+    (said,) = Speaker(base, injector).speak([one], 1)
+    assert said.injected[0] == 0.0
+    assert len(said.probabilities) == 3
+    assert sum(said.injected) == pytest.approx(1.0)
+
+
+def test_outcomes_that_begin_alike_are_refused(base: BaseLLM, injector: Injector, toy_schema: Schema) -> None:
+    alike = replace(toy_schema.target, sentences=("Ripe. It can be eaten.", "Ripe, but it needs time."))
+    with pytest.raises(SchemaError, match="begin with a different word"):
+        Speaker(base, injector).offers(replace(toy_schema, target=alike))
+
+
+def test_missing_facts_are_named_where_the_llm_copies_them(
+    base: BaseLLM, injector: Injector, injections: list[Injection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speaker = Speaker(base, injector)
-    widths: list[int] = []
-    hook = base.model.register_forward_pre_hook(
-        lambda _, __, given: widths.append(given["inputs_embeds"].shape[1]) if "inputs_embeds" in given else None,
-        with_kwargs=True,
-    )
-    with hook:
-        speaker.speak(injections[:1], 1)
-    prompt = injection_prompt(base, injections[0].question, injections[0].schema.target.sentences)
-    opening = len(speaker.opening().ids_P)
-    assert opening > 0
-    assert prompt.before_T[:opening].tolist() == speaker.opening().ids_P.tolist()
-    assert widths[0] == len(prompt.before_T) + 2 + len(prompt.after_T) - opening
+    sentence = "Not said: colour of the fruit and weight of the fruit."
+    offered: list[str] = []
+    generated = speaker._generated
+
+    def copying(prompts: Prompts, *rest: Any) -> list[_Words]:  # noqa: ANN401
+        if len(prompts.marked[0]) == 1 and rest[1] > 6:
+            offered.append("asked")
+            return [_Words(sentence, ended=True)]
+        return generated(prompts, *rest)
+
+    monkeypatch.setattr(speaker, "_generated", copying)
+    missing = ("colour of the fruit", "weight of the fruit")
+    first, second = speaker.speak([replace(injections[0], missing=missing), injections[1]], 6)
+    assert first.text.endswith(f" {sentence}")
+    assert "Not said" not in second.text
+    assert offered == ["asked"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        (["age"], "Not said: age."),
+        (["age", "sex", "pulse"], "Not said: age, sex and pulse."),
+        (list("abcdefgh"), "Not said: a, b, c, d, e, f and 2 more."),
+    ],
+)
+def test_the_sentence_on_missing_facts(missing: list[str], sentence: str) -> None:
+    assert missing_sentence(missing) == sentence
 
 
 def test_nothing_to_say_is_nothing_said(base: BaseLLM, injector: Injector) -> None:

@@ -2,7 +2,8 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,16 @@ from torch import Tensor
 
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
 from llamdex_fl.connectors.injector import (
+    CONFIDENCE_WORDS,
+    Frame,
     Injector,
     InjectorRecipe,
-    answer_words,
-    injection_prompt,
+    confidence_level,
     train_injector,
 )
-from llamdex_fl.connectors.injector.training import _Domain, _domain, _draw_outputs, _loss
+from llamdex_fl.connectors.injector.network import MIXTURES
+from llamdex_fl.connectors.injector.practice import made_up_outcomes
+from llamdex_fl.connectors.injector.training import Practice, draw_outputs, practice, suffix_loss
 from llamdex_fl.connectors.questions import QuestionGenerator, Wording
 from llamdex_fl.errors import ArtefactError
 
@@ -41,57 +45,69 @@ def _untrained(base: BaseLLM) -> Injector:
         return Injector(base.width, 0.2, base.digest)
 
 
-def _prompts(base: BaseLLM, wording: Wording, domain: _Domain, rng: random.Random) -> list[Tensor]:
-    """The token ids behind the domain's keys and values."""
-    generator, sentences, prompts = QuestionGenerator(wording), wording.schema.target.sentences, []
-    for prefix in domain.prefixes:
-        order = rng.sample(range(len(sentences)), len(sentences))
-        assert order == prefix.order_N.tolist()
-        asked = generator.sample(rng).text
-        prompts.append(injection_prompt(base, asked, [sentences[place] for place in order]).before_T)
-    return prompts
+#: Outcomes of two and of three, in sentences of different length.
+OUTCOMES = [
+    [["Yes, it probably is.", "Yes, it perhaps is."], ["No.", "No, not."]],
+    [["Red."], ["A green one.", "A green one, perhaps."], ["Blue, it is a blue one."]],
+]
 
 
-def _whole_run(  # noqa: PLR0913, PLR0917 - all that the loss depends on
-    base: BaseLLM, injector: Injector, domain: _Domain, prompts: list[Tensor], after_T: Tensor, batch: int, seed: int
+def _practices(base: BaseLLM, wording: Wording, seed: int) -> list[tuple[str, int, Practice]]:
+    """Prompts, each with its question and which of ``OUTCOMES`` stand in it."""
+    rng, frame, made = random.Random(seed), Frame(base), []
+    generator = QuestionGenerator(wording)
+    for number in range(5):
+        question = generator.sample(rng).text
+        kind = number % 2
+        # Four levels of words are wanted; a made-up outcome may say some alike.
+        sentences = [[wordings[level % len(wordings)] for level in range(4)] for wordings in OUTCOMES[kind]]
+        made.append((question, kind, practice(frame, frame.offers(sentences), question, rng)))
+    return made
+
+
+def _said(base: BaseLLM, sentence: Sequence[int]) -> str:
+    return str(base.tokenizer.decode(sentence[:-1]))
+
+
+def _whole_loss(
+    whole_run: Callable[..., Tensor],
+    base: BaseLLM,
+    injector: Injector,
+    made: list[tuple[str, int, Practice]],
+    seed: int,
 ) -> dict[str, Tensor]:
-    """The same loss, one example after the other, each from its first token on, without cache, padding or mask."""
+    """The same loss, one example after the other, each from its first token on, without cache or padding."""
     rng = random.Random(seed)
-    probability_BN = _draw_outputs(batch, len(domain.sentences), rng)
-    drawn = [rng.choices(range(len(domain.sentences)), row)[0] for row in probability_BN.tolist()]
-    chosen = rng.choices(range(len(prompts)), k=batch)
-    embed = base.model.get_input_embeddings()
+    chances = [rng.choice(own.chances) for _, _, own in made]
+    likeliest = [int(chance_K.argmax()) for chance_K in chances]
     outcomes, spoken = [], []
-    for probability_N, label, number in zip(probability_BN, drawn, chosen, strict=True):
-        sentence_S = torch.tensor(domain.sentences[label])
-        order_N = domain.prefixes[number].order_N
-        injected_KD = injector(probability_N[order_N][None], domain.words_ND[order_N])[0]
-        before_LD = torch.cat([embed(prompts[number]), injected_KD, embed(after_T)])
-        logits_LV = base.model(inputs_embeds=torch.cat([before_LD, embed(sentence_S)])[None], use_cache=False).logits[0]
-        said_SV = logits_LV[len(before_LD) - 1 : -1].log_softmax(-1)
-        outcomes.append(-sum(p * said_SV[0, ids[0]] for p, ids in zip(probability_N, domain.sentences, strict=True)))
-        spoken += [-said_SV[place, token] for place, token in enumerate(sentence_S.tolist()) if place]
+    for (question, _, own), chance_K, label in zip(made, chances, likeliest, strict=True):
+        standing = [_said(base, said) for said in own.sentences]
+        sentence = own.sentences[label]
+        logits_SV = whole_run(base, injector, question, standing, own.first_N.tolist(), chance_K, sentence[:-1])
+        said_SV = logits_SV.log_softmax(-1)
+        outcomes.append(-(chance_K * said_SV[0, own.first_N]).sum())
+        spoken += [-said_SV[place, token] for place, token in enumerate(sentence) if place]
     outcome = torch.stack(outcomes).mean()
-    return {"outcome": outcome, "both": outcome + torch.stack(spoken).sum() / batch}
+    return {"outcome": outcome, "both": outcome + torch.stack(spoken).sum() / len(made)}
 
 
 @pytest.mark.parametrize("sentence", [False, True])
 def test_the_loss_through_the_cache_is_the_loss_of_the_whole_run(
     base: BaseLLM,
     toy_wording: Wording,
+    whole_run: Callable[..., Tensor],
     sentence: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    domain = _domain(base, toy_wording, 5, random.Random(11))
-    prompts = _prompts(base, toy_wording, domain, random.Random(11))
-    assert len({tuple(prefix.order_N.tolist()) for prefix in domain.prefixes}) > 1, "one order would test no order"
-    assert len({len(prompt) for prompt in prompts}) > 1, "prompts of one length would test no padding"
-    assert len({len(said) for said in domain.sentences}) > 1, "sentences of one length would test no padding"
-    after_T = base.prompt("").after_T
+    made = _practices(base, toy_wording, 11)
+    assert len({own.layers[0][0].shape[1] for _, _, own in made}) > 1, "prompts of one length would test no padding"
+    assert len({len(own.sentences) for _, _, own in made}) > 1, "as many outcomes would test no padding"
     gradients = []
     for seed in range(3):
         injector = _untrained(base)
-        loss = _loss(base, injector, domain, 6, random.Random(seed), sentence=sentence)
-        oracle = _whole_run(base, injector, domain, prompts, after_T, 6, seed)["both" if sentence else "outcome"]
+        batch = [own for _, _, own in made]
+        loss = suffix_loss(Frame(base), injector, batch, random.Random(seed), sentence=sentence)
+        oracle = _whole_loss(whole_run, base, injector, made, seed)["both" if sentence else "outcome"]
         torch.testing.assert_close(loss, oracle, atol=1e-4, rtol=1e-4)
         parameters = list(injector.parameters())
         gradients = [torch.autograd.grad(value, parameters) for value in (loss, oracle)]
@@ -104,12 +120,15 @@ def test_training_lowers_the_loss_and_leaves_the_llm_as_it_is(
     base: BaseLLM, toy_wording: Wording, make_tiny_llm: Callable[[str], Path]
 ) -> None:
     losses: list[float] = []
-    trained = train_injector(base, [toy_wording], recipe=RECIPE, on_step=lambda _, __, loss: losses.append(loss))
+    recipe = replace(RECIPE, own=1.0)
+    trained = train_injector(base, [toy_wording], recipe=recipe, on_step=lambda _, __, loss: losses.append(loss))
     assert len(losses) == RECIPE.steps
-    domain = _domain(base, toy_wording, 4, random.Random(99))
+    frame = Frame(base)
+    offers, rng = frame.target_offers(toy_wording.schema.target), random.Random(99)
+    batch = [practice(frame, offers, f"{number} grams?", rng) for number in range(32)]
     with torch.no_grad():  # on the same questions and outputs, none of them from training
         before, after = (
-            float(_loss(base, injector, domain, 32, random.Random(7), sentence=True))
+            float(suffix_loss(frame, injector, batch, random.Random(7), sentence=False))
             for injector in (_untrained(base), trained)
         )
     assert after < 0.97 * before
@@ -132,37 +151,58 @@ def test_the_same_seed_trains_the_same_injector(llama: BaseLLM, toy_wording: Wor
 def test_tokens_have_the_size_of_the_llms_own(llama: BaseLLM) -> None:
     injector = _untrained(llama)
     words_ND = torch.randn(3, llama.width) * 0.2
-    tokens_BND = injector(torch.tensor([[0.1, 0.2, 0.7], [1.0, 0.0, 0.0]]), words_ND)
-    assert tokens_BND.shape == (2, 3, llama.width)
-    marks_BND = tokens_BND - words_ND
-    torch.testing.assert_close(marks_BND.pow(2).mean(-1).sqrt(), torch.full((2, 3), 0.2), atol=1e-3, rtol=0)
-    assert torch.isfinite(tokens_BND).all()
+    for chance_N in (torch.tensor([0.1, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0])):
+        tokens_KD = injector(chance_N, words_ND)
+        assert tokens_KD.shape == (3 + MIXTURES, llama.width)
+        marks_ND = tokens_KD[:3] - words_ND
+        torch.testing.assert_close(marks_ND.pow(2).mean(-1).sqrt(), torch.full((3,), 0.2), atol=1e-3, rtol=0)
+        assert torch.isfinite(tokens_KD).all()
 
 
 def test_an_injector_knows_no_class_numbers(llama: BaseLLM) -> None:
     """Outcomes in another order give the same tokens in that order."""
     injector = _untrained(llama)
-    probability_BN, words_ND = torch.tensor([[0.1, 0.2, 0.7]]), torch.randn(3, llama.width)
+    chance_N, words_ND = torch.tensor([0.1, 0.2, 0.7]), torch.randn(3, llama.width)
     order = [2, 0, 1]
-    straight, turned = injector(probability_BN, words_ND), injector(probability_BN[:, order], words_ND[order])
-    torch.testing.assert_close(turned, straight[:, order])
+    straight, turned = injector(chance_N, words_ND), injector(chance_N[order], words_ND[order])
+    torch.testing.assert_close(turned[:3], straight[:3][order])
+    torch.testing.assert_close(turned[3:], straight[3:])
+
+
+def test_words_and_probabilities_of_a_prompt_to_practise_on_agree(llama: BaseLLM, toy_wording: Wording) -> None:
+    frame, rng = Frame(llama), random.Random(0)
+    offers = frame.target_offers(toy_wording.schema.target)
+    for _ in range(10):
+        own = practice(frame, offers, "ripe?", rng)
+        ids = [[tuple(llama.answer_ids(text)) for text in wordings] for wordings in offers.sentences]
+        for chance_K in own.chances:
+            assert float(chance_K.sum()) == pytest.approx(1.0)
+            said = [wordings[confidence_level(float(chance_K.max()))] for wordings in ids]
+            assert [sentence[:-1] for sentence in own.sentences] == said
+
+
+def test_made_up_outcomes_are_of_many_kinds() -> None:
+    rng = random.Random(0)
+    sets = [made_up_outcomes(rng) for _ in range(300)]
+    assert {len(own) for own in sets} == set(range(2, 8))
+    assert all(len(wordings) == len(CONFIDENCE_WORDS) for own in sets for wordings in own)
+    assert len({own[0][0] for own in sets}) > 200
 
 
 def test_outputs_for_training_are_distributions_sure_and_unsure() -> None:
-    probability_BN = _draw_outputs(2000, 2, random.Random(0))
+    probability_BN = draw_outputs(2000, 2, random.Random(0))
     torch.testing.assert_close(probability_BN.sum(-1), torch.ones(2000))
     largest = probability_BN.max(-1).values
     assert (largest > 0.99).float().mean() > 0.05
     assert (largest < 0.6).float().mean() > 0.05
 
 
-def test_an_injector_is_read_back_as_it_was_written(llama: BaseLLM, toy_wording: Wording, tmp_path: Path) -> None:
+def test_an_injector_is_read_back_as_it_was_written(llama: BaseLLM, tmp_path: Path) -> None:
     injector = _untrained(llama).eval()
     injector.save(tmp_path)
     again = Injector.load(tmp_path, base_digest=llama.digest)
-    words_ND = answer_words(llama, toy_wording.schema.target)
-    assert words_ND.shape == (2, llama.width)
-    given = torch.tensor([[0.3, 0.7]])
+    words_ND = torch.randn(2, llama.width)
+    given = torch.tensor([0.3, 0.7])
     assert torch.equal(again(given, words_ND), injector(given, words_ND))
     assert again.base_digest == llama.digest
 

@@ -26,7 +26,7 @@ from llamdex_fl.schema import Schema, load_library_schema
 
 SENTIMENT = load_library_schema("sentiment")
 WORDING = training_text_wording(SENTIMENT)
-TABULAR = ReaderRecipe(steps=12, batch=8, layers=2, frozen_layers=0, encoder_rate=1e-3, decoder_rate=5e-3)
+TABULAR = ReaderRecipe(steps=12, practice=0.0, batch=8, layers=2, frozen_layers=0, encoder_rate=1e-3, decoder_rate=5e-3)
 RECIPE = TextReaderRecipe(tabular=TABULAR, steps=36, batch=8)
 ORDINARY = ["what is the capital of france?", "tell me a joke", "how many fruits are there?"]
 
@@ -135,7 +135,9 @@ def test_it_comes_back_as_it_was(reader: TextReader, tmp_path: Path) -> None:
 
 
 def test_a_reader_of_tables_alone_is_the_plain_one(tiny_encoder: Path, toy_wording: Wording, tmp_path: Path) -> None:
-    plain = train_reader(tiny_encoder, [toy_wording], ORDINARY, recipe=ReaderRecipe(steps=2, batch=2, layers=1))
+    plain = train_reader(
+        tiny_encoder, [toy_wording], ORDINARY, recipe=ReaderRecipe(steps=2, practice=0.0, batch=2, layers=1)
+    )
     plain.save(tmp_path)
     again = load_reader(tmp_path)
     assert type(again) is Reader

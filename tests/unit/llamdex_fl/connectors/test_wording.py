@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llamdex_fl.connectors.questions import Wording, load_wording, ordinary_questions, training_wording
+from llamdex_fl.connectors.questions import Wording, load_wording, ordinary_questions
 from llamdex_fl.errors import SchemaError
 from llamdex_fl.schema import Schema
 
@@ -78,11 +78,6 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, toy_schema: Schem
         (tmp_path / "fruit.toml").write_bytes(content)
     with pytest.raises(SchemaError, match=r"fruit\.toml"):
         load_wording(toy_schema, tmp_path / "fruit.toml")
-
-
-def test_a_schema_without_a_wording_is_told_how_to_get_one(toy_schema: Schema) -> None:
-    with pytest.raises(SchemaError, match=r"docs/wording\.md"):
-        training_wording(toy_schema)
 
 
 def test_phrases_know_what_they_say(toy_wording: Wording) -> None:

@@ -70,6 +70,8 @@ def test_the_length_of_codes_is_exact_where_all_are_categories() -> None:
 
 def test_pairs_are_for_few_categories_and_no_numbers() -> None:
     assert recommended_architecture(NURSERY) == THERMOMETER_CROSSES
+    assert recommended_architecture(NURSERY, 16384) == recommended_architecture(NURSERY, 4096) == THERMOMETER_CROSSES
+    assert recommended_architecture(NURSERY, 2048) == recommended_architecture(NURSERY, 0) == THERMOMETER_LARGE
     assert recommended_architecture(schema([3, 3], number=True)) == THERMOMETER_LARGE
     assert recommended_architecture(schema([12] * 10)) == THERMOMETER_LARGE
     for name in ("titanic", "heart", "wine", "bank", "pima"):

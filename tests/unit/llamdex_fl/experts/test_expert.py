@@ -1,13 +1,27 @@
 """Experts from tensors, and their combination."""
 
+import json
+import sys
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from llamdex_fl.errors import InputError, WeightsError
-from llamdex_fl.experts import THERMOMETER_LINEAR, Expert, combine, encode, pooled_prior, tensor_shapes, voices
+from llamdex_fl.experts import (
+    THERMOMETER_LINEAR,
+    Expert,
+    code_records,
+    combine,
+    encode,
+    pooled_prior,
+    tensor_shapes,
+    voices,
+)
 from llamdex_fl.privacy import Guarantee, LaplaceCounts, SampledGaussian
-from llamdex_fl.schema import load_library_schema
+from llamdex_fl.schema import load_library_schema, parse_schema
 
 HEART = load_library_schema("heart")
 RECORDS = [{"age": 60, "chest_pain": "asymptomatic"}, {"sex": "female", "cholesterol": 200}, {}]
@@ -97,6 +111,32 @@ def test_combination_follows_its_formula() -> None:
     found = combine([first, second], guarantees, RECORDS, np.array([0.3, 0.7]))
     np.testing.assert_allclose(found[:, 1], 1 / (1 + np.exp(-log_odds)), rtol=1e-9)
     np.testing.assert_allclose(voices([first, second], guarantees), np.array(precision) / sum(precision), rtol=1e-12)
+
+
+def test_experts_of_one_schema_may_have_it_from_two_files_and_of_two_schemas_may_not() -> None:
+    again = parse_schema(json.dumps(HEART.as_dict()))
+    assert again is not HEART
+    both = [Expert.from_tensors(HEART, tensors(1)), Expert.from_tensors(again, tensors(2))]
+    same = [Expert.from_tensors(HEART, tensors(seed)) for seed in (1, 2)]
+    guarantees = [guarantee()] * 2
+    np.testing.assert_array_equal(combine(both, guarantees, RECORDS), combine(same, guarantees, RECORDS))
+    other = Expert.from_tensors(replace(HEART, title="Another"), tensors(2))
+    with pytest.raises(InputError, match="schema"):
+        combine([both[0], other], guarantees, RECORDS)
+
+
+def test_records_are_coded_once_for_all_experts(monkeypatch: pytest.MonkeyPatch) -> None:
+    experts = [Expert.from_tensors(HEART, tensors(seed)) for seed in range(5)]
+    expected = combine(experts, [guarantee()] * 5, RECORDS)
+    coded: list[str] = []
+
+    def counted(architecture: str, *rest: Any) -> NDArray[np.float32]:  # noqa: ANN401 - as code_records
+        coded.append(architecture)
+        return code_records(architecture, *rest)
+
+    monkeypatch.setattr(sys.modules[combine.__module__], "code_records", counted)
+    np.testing.assert_array_equal(combine(experts, [guarantee()] * 5, RECORDS), expected)
+    assert coded == [THERMOMETER_LINEAR]
 
 
 def test_the_prior_moves_the_answer_and_defaults_to_the_pooled_one() -> None:

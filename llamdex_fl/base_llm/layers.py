@@ -1,0 +1,81 @@
+"""The decoder layers of a base LLM, found without knowing its architecture, and what goes into one of them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from llamdex_fl.errors import InputError
+
+__all__ = ["changed_before", "decoder_layer", "state_size"]
+
+
+def decoder_layer(model: PreTrainedModel, layer: int) -> nn.Module:
+    """The decoder layer of this number, the first one being 0.
+
+    Raises:
+        InputError: the model's layers cannot be told, or it has fewer.
+    """
+    count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    lists = [own for own in model.modules() if isinstance(own, nn.ModuleList) and len(own) == count]
+    if len(lists) != 1:
+        raise InputError(
+            "The decoder layers of this base LLM cannot be found.",
+            expected=f"one list of modules as long as its number of layers, {count}",
+            got=f"{len(lists)} of them",
+            next_step="inject at layer 0, which every LLM takes",
+        )
+    if not 0 <= layer < len(lists[0]):
+        raise InputError(
+            "The base LLM has no such layer.",
+            expected=f"0 to {len(lists[0]) - 1}",
+            got=str(layer),
+            next_step="name another layer",
+        )
+    return lists[0][layer]
+
+
+@contextmanager
+def changed_before(model: PreTrainedModel, layer: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within the context, what goes into a decoder layer, (B, T, D), is what ``change`` makes of it.
+
+    It holds for every pass through this model, so threads must not share the model meanwhile.
+
+    Raises:
+        InputError: see ``decoder_layer``.
+    """
+
+    def hook(
+        _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if args:
+            return (change(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+
+    handle = decoder_layer(model, layer).register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def state_size(model: PreTrainedModel, layer: int, ids_T: Tensor) -> float:
+    """The usual size (root mean square) of what goes into a decoder layer, on some tokens.
+
+    Raises:
+        InputError: see ``decoder_layer``.
+    """
+    sizes: list[Tensor] = []
+
+    def look(hidden_BTD: Tensor) -> Tensor:
+        sizes.append(hidden_BTD[0].float().pow(2).mean(-1).sqrt())
+        return hidden_BTD
+
+    with changed_before(model, layer, look):
+        model(ids_T[None], use_cache=False, logits_to_keep=1)
+    # The median over tokens: the first one of a text is often hundreds of times larger than all others.
+    return float(sizes[0].median())

@@ -1,0 +1,73 @@
+"""A reader judged: by the questions that people wrote by hand, and by the held-out wordings.
+
+They decide nothing. Whoever chooses between readers by them needs new ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from llamdex_fl.assembly import AskedQuestion
+from llamdex_fl.connectors.questions import load_wording
+from llamdex_fl.connectors.reader import Reader
+from simulations.evaluation import WORDINGS, hand_written_questions, held_out_texts
+from simulations.reader_recipe import score_reader
+
+__all__ = ["judged"]
+
+_BATCH = 16
+
+
+def judged(reader: Reader, *, wordings: int = 0) -> dict[str, Any]:
+    """How well a reader reads and routes what other hands wrote.
+
+    Args:
+        reader: of tables.
+        wordings: questions to draw from each schema's held-out wording, beside those written by hand.
+
+    Returns:
+        By schema the exact match over features, by feature, and the share that was routed rightly; of ordinary ones
+        and near misses the share that was routed at all, with their texts.
+    """
+    schemas = [schema for schema in reader.schemas.values() if not schema.is_text]
+    report: dict[str, Any] = {schema.name: _by_hand(reader, hand_written_questions(schema.name)) for schema in schemas}
+    if wordings:
+        for schema in schemas:
+            wording = load_wording(schema, WORDINGS / f"{schema.name}.toml")
+            report[schema.name]["wording"] = asdict(score_reader(reader, wording, "held out", wordings))
+    ordinary = [*(question.question for question in hand_written_questions("ordinary")), *held_out_texts()]
+    routed = [text for text, reading in zip(ordinary, _read(reader, ordinary), strict=True) if reading.schema]
+    report["ordinary"] = {"asked": len(ordinary), "false_route_rate": len(routed) / len(ordinary), "routed": routed}
+    return report
+
+
+def _by_hand(reader: Reader, asked: Sequence[AskedQuestion]) -> dict[str, Any]:
+    texts = [question.question for question in asked]
+    routed = sum(
+        reading.schema == question.schema for question, reading in zip(asked, _read(reader, texts), strict=True)
+    )
+    hits: dict[str, list[bool]] = {name: [] for name in asked[0].features}
+    wrong = []
+    readings = _read(reader, texts, asked[0].schema)
+    for question, reading in zip(asked, readings, strict=True):
+        for name, value in question.features.items():
+            hits[name].append(reading.features[name] == value)
+            if reading.features[name] != value:
+                wrong.append({"id": question.identity, "feature": name, "is": value, "read": reading.features[name]})
+    every = [hit for own in hits.values() for hit in own]
+    return {
+        "questions": len(asked),
+        "exact_match": sum(every) / len(every),
+        "per_feature": {name: sum(own) / len(own) for name, own in hits.items()},
+        "routed": routed / len(asked),
+        "wrong": wrong,
+    }
+
+
+def _read(reader: Reader, texts: Sequence[str], schema: str | None = None) -> list[Any]:
+    places = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    readings: dict[int, Any] = {}
+    for start in range(0, len(places), _BATCH):
+        part = places[start : start + _BATCH]
+        readings |= zip(part, reader.read([texts[place] for place in part], schema=schema), strict=True)
+    return [readings[place] for place in range(len(texts))]
