@@ -32,7 +32,18 @@ from provider_server.quarantine import judge
 from simulations.consortium_value import TrainedConsortium, train_records, train_silos
 from simulations.datasets import LabelledRecord, synthetic_silos, titanic_silos
 
-__all__ = ["ATTACKS", "CONDITIONS", "PLAIN", "Measured", "PoisonedConsortium", "measure", "poison", "quarantined"]
+__all__ = [
+    "ATTACKS",
+    "CONDITIONS",
+    "INFLATED",
+    "PLAIN",
+    "SCALED",
+    "Measured",
+    "PoisonedConsortium",
+    "measure",
+    "poison",
+    "quarantined",
+]
 
 #: What poisoned silos do; the module's docstring describes each.
 ATTACKS = ("label_flip", "backdoor", "scaled_weights", "scaled_backdoor", "inflated_counts")
@@ -48,8 +59,9 @@ _SOURCES: Mapping[str, Callable[[int, int], Mapping[str, Sequence[LabelledRecord
 _SCHEMAS = {"synthetic": "heart", "titanic": "titanic"}
 #: A log-loss counts no chance as less.
 _LEAST_CHANCE = 1e-12
-_SCALED = 10.0
-_INFLATED = 1000.0
+#: What an attacker multiplies its weights, or its counts, by.
+SCALED = 10.0
+INFLATED = 1000.0
 #: Share of an attacker's records that get the trigger.
 _TRIGGERED = 0.5
 _TRIGGER_FEATURES = 2
@@ -134,9 +146,9 @@ def poison(data: str, *, silos: int, poisoned: int, seed: int, budget: Budget) -
             release = train_records(schema, way(schema, parts[place].train), budget, (seed, place, number))
             experts[attack][place] = Expert.from_tensors(schema, release.tensors)
             scaled = "scaled_weights" if attack == "label_flip" else "scaled_backdoor"
-            experts[scaled][place] = _changed(schema, release.tensors, weight=_SCALED, bias=_SCALED)
+            experts[scaled][place] = _changed(schema, release.tensors, weight=SCALED, bias=SCALED)
             if attack == "label_flip":
-                experts["inflated_counts"][place] = _changed(schema, release.tensors, class_counts=_INFLATED)
+                experts["inflated_counts"][place] = _changed(schema, release.tensors, class_counts=INFLATED)
     triggered = [
         replace(record, features=record.features | trigger)
         for place, part in enumerate(parts)

@@ -21,11 +21,12 @@ K, A, G and T (``CombinationRecipe``) are the setting of a grid with the least l
 from the schema; ``llamdex-sim combination-recipe`` chooses it again, and no silo's record has a part in it
 (docs/adr/0004-expert-recipe.md).
 
-From five experts on, a fifth of them, whichever they are, cannot carry the answer (``Robustness``,
-docs/adr/0009-poisoned-experts.md): experts that contradict the others on public records are heard less, weights are
-levelled, and what lies far out, for each record and class, is moved in before the mean is taken; so it is with the
-pooled shares. The averaged evidence is then within the range of the other experts' evidence, whatever the fifth says.
-Fewer experts are averaged as they are: among four there is no minority to outvote.
+From five experts on, a minority cannot carry the answer (``Robustness``, docs/adr/0009-poisoned-experts.md). On public
+records, an expert that contradicts the others is heard less or not at all, and one that is much louder than the middle
+one is turned down; no expert weighs more than twice the middle one. For each record and class, the mean is then held
+between two quantiles of what the experts say, so experts with less than a share of beta of the weight cannot take it
+out of the range of the others' evidence, whatever they say. So it is with the pooled shares. Fewer experts are averaged
+as they are: among four there is no minority to outvote.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from llamdex_fl.experts.evidence import pooled_shares
+from llamdex_fl.experts.evidence import Weighed
 from llamdex_fl.experts.expert import Expert
 from llamdex_fl.experts.panel import Panel
 from llamdex_fl.privacy import Guarantee
@@ -70,9 +71,10 @@ def combine(
 def pooled_prior(experts: Sequence[Expert]) -> NDArray[np.float64]:
     """The classes' noisy shares over the records of all silos, [C]: the prior for an asker whose own is unknown.
 
-    From five experts on, no fifth of them moves it beyond what the others say.
+    From five experts on, few of them cannot move it beyond what the others say.
     """
-    return pooled_shares(experts)
+    counts_iC = np.array([expert.class_counts_C for expert in experts])
+    return Weighed.of(counts_iC.sum(axis=1), counts_iC).pooled_C
 
 
 def voices(experts: Sequence[Expert], guarantees: Sequence[Guarantee]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llamdex_fl.errors import InputError
 from llamdex_fl.experts.expert import Expert, log_softmax
-from llamdex_fl.experts.robust import largest_share, levelled, moved_in_mean
+from llamdex_fl.experts.robust import between_quantiles, capped, heard, largest_share, quantile, spreads
 from llamdex_fl.privacy import Guarantee, SampledGaussian
 from llamdex_fl.schema import Schema
 
@@ -23,7 +23,7 @@ __all__ = [
     "Weighed",
     "combination_error",
     "combination_recipe",
-    "pooled_shares",
+    "precisions",
     "sizes_and_noises",
 ]
 
@@ -51,31 +51,26 @@ class Robustness:
 
     Attributes:
         least_experts: with fewer, one poisoned expert could not be told from the others, and all are averaged.
-        poisoned: the share of the experts that may be poisoned, whichever they are; rounded down to experts.
-        level: the share of all weight that so many experts hold at most.
-        trim: evidence is moved to the quantiles at ``trim`` and 1 - ``trim`` if it lies beyond them; above ``level``.
-        least_agreement: an expert is not heard whose evidence on public records agrees less with what all say.
+        heaviest: how many times the middle expert's weight an expert weighs at most; so with its class counts.
+        loudest: how many times further than the middle expert's an expert's evidence may be spread.
+        least_agreement: an expert whose evidence on public records agrees less with the others' is not heard.
         full_agreement: from here on it is heard in full; in between in part.
+        beta: a mean beyond the experts' quantiles at ``beta`` and 1 - ``beta`` is moved to them: experts that hold
+            less of the weight cannot carry the answer.
     """
 
     least_experts: int = 5
-    poisoned: float = 0.2
-    level: float = 0.3
-    trim: float = 0.35
+    heaviest: float = 2.0
+    loudest: float = 1.5
     least_agreement: float = -0.2
-    full_agreement: float = 0.2
-
-    def may_be_poisoned(self, experts: int) -> int:
-        """How many of so many experts may be poisoned; 0 where they are too few to outvote one."""
-        return int(self.poisoned * experts + 1e-9) if experts >= self.least_experts else 0
+    full_agreement: float = 0.0
+    beta: float = 0.35
 
 
 _TABLES = CombinationRecipe()
 #: Not yet chosen for texts: ``llamdex-sim combination-recipe --data synthetic-texts`` does it.
 _TEXTS = _TABLES
 _ROBUSTNESS = Robustness()
-#: So far an expert is heard that is needed to outvote others, however little it agrees.
-_LEAST_HEARD = 0.1
 
 
 def combination_recipe(schema: Schema) -> CombinationRecipe:
@@ -88,71 +83,82 @@ class Weighed:
     """Experts' weights in the combination.
 
     Attributes:
-        weights_i: a_i, in records, levelled where there are enough experts; 0 where one is not heard.
-        total: W, in records: the levelled weights' sum before anybody is heard less, or one that contradicts would
-            silence all.
+        weights_i: a_i, in records; from ``least_experts`` on capped, and less, or 0, for one that is heard less.
         heard_i: how far each is heard for its agreement with the others, 0 to 1.
-        poisoned: how many experts, whichever they are, are outvoted.
-        trim: of ``Robustness``; 0 where there are too few experts.
+        scales_i: what the evidence of each is multiplied by, 0 to 1: below 1 where it is too loud.
+        pooled_C: the classes' shares over the records of all silos.
+        beta: of ``Robustness``; 0 where there are too few experts.
     """
 
     weights_i: NDArray[np.float64]
-    total: float
     heard_i: NDArray[np.float64]
-    poisoned: int
-    trim: float
+    scales_i: NDArray[np.float64]
+    pooled_C: NDArray[np.float64]
+    beta: float
 
     @classmethod
     def of(
         cls,
         precisions_i: NDArray[np.float64],
-        agreements_i: NDArray[np.float64] | None = None,
+        counts_iC: NDArray[np.float64],
+        public_inC: NDArray[np.float64] | None = None,
         robustness: Robustness = _ROBUSTNESS,
     ) -> "Weighed":
-        """Level the weights; with agreements, less for experts that contradict the others."""
-        count = robustness.may_be_poisoned(len(precisions_i))
-        heard_i = np.ones(len(precisions_i))
-        if not count:
-            return cls(precisions_i, float(precisions_i.sum()), heard_i, 0, 0.0)
-        if agreements_i is not None:
-            heard_i = _heard(agreements_i, count, robustness)
-        total = float(levelled(precisions_i, count, robustness.level).sum())
-        weights_i = levelled(precisions_i * heard_i, count, robustness.level)
-        return cls(weights_i, total, heard_i, count, robustness.trim)
+        """Weigh experts.
 
-    def mean(self, values_inC: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The experts' mean, what lies far out moved in."""
-        if not self.poisoned:
-            mean: NDArray[np.float64] = np.tensordot(self.weights_i / self.weights_i.sum(), values_inC, 1)
-            return mean
-        return moved_in_mean(values_inC, self.weights_i, self.trim)
+        Args:
+            precisions_i: above 0.
+            counts_iC: their class counts.
+            public_inC: their evidence on public records; None hears all.
+            robustness: what is done against poisoned ones.
+        """
+        heard_i = scales_i = np.ones(len(precisions_i))
+        if len(precisions_i) < robustness.least_experts:
+            pooled_C = counts_iC.sum(axis=0)
+            return cls(precisions_i, heard_i, scales_i, pooled_C / pooled_C.sum(), 0.0)
+        weights_i = capped(precisions_i, robustness.heaviest)
+        if public_inC is not None:
+            spreads_i = spreads(public_inC)
+            quiet_i = capped(spreads_i, robustness.loudest)
+            scales_i = np.divide(quiet_i, spreads_i, out=np.ones(len(spreads_i)), where=spreads_i > 0.0)
+            said_inC = public_inC * scales_i[:, None, None]
+            heard_i = heard(said_inC, weights_i, robustness.least_agreement, robustness.full_agreement)
+        totals_i = counts_iC.sum(axis=1)
+        shares_iC = counts_iC / totals_i[:, None]
+        own_i = capped(totals_i, robustness.heaviest) * heard_i
+        pooled_C = np.tensordot(own_i / own_i.sum(), shares_iC, 1)
+        pooled_C = between_quantiles(pooled_C, shares_iC, own_i, robustness.beta)
+        return cls(weights_i * heard_i, heard_i, scales_i, pooled_C / pooled_C.sum(), robustness.beta)
+
+    def summed(self, values_inC: NDArray[np.float64]) -> NDArray[np.float64]:
+        """W times the experts' mean, too loud ones turned down, the mean held between quantiles."""
+        if not self.beta:
+            plain_nC: NDArray[np.float64] = np.tensordot(self.weights_i, values_inC, 1)
+            return plain_nC
+        scaled_inC = values_inC * self.scales_i[:, None, None]
+        total = self.weights_i.sum()
+        mean_nC = np.tensordot(self.weights_i, scaled_inC, 1) / total
+        summed_nC: NDArray[np.float64] = between_quantiles(mean_nC, scaled_inC, self.weights_i, self.beta) * total
+        return summed_nC
 
     def reach(self, values_inC: NDArray[np.float64], poisoned: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The least and the greatest ``mean`` there could be, had any ``poisoned`` of the experts said anything else.
+        """The least and the greatest mean there could be, had any ``poisoned`` of the experts said anything else.
 
         Args:
             values_inC: what the experts say.
-            poisoned: how many of them are not believed. Weights are taken as they are.
+            poisoned: how many of them are not believed, at least one. Weights and scales are taken as they are.
 
         Raises:
-            InputError: they hold more weight than is moved in at an end: the mean could be anything.
+            InputError: they hold as much weight as lies beyond a quantile: the mean could be anything.
         """
-        share = largest_share(self.weights_i, poisoned) if poisoned else 0.0
-        if share >= self.trim > 0.0 or (share and not self.poisoned):
-            raise combination_error(f"less than {self.trim:.3f} of the weight with those experts", f"{share:.3f}")
-        low_nC = moved_in_mean(values_inC, self.weights_i, self.trim, -share)
-        return low_nC, moved_in_mean(values_inC, self.weights_i, self.trim, share)
-
-
-def _heard(agreements_i: NDArray[np.float64], count: int, robustness: Robustness) -> NDArray[np.float64]:
-    """How far each expert is heard, 0 to 1."""
-    width = robustness.full_agreement - robustness.least_agreement
-    heard_i = np.clip((agreements_i - robustness.least_agreement) / width, 0.0, 1.0)
-    # Of those that agree best, so many are heard that ``count`` of them can be held to their level.
-    enough = math.ceil(count / robustness.level - 1e-9)
-    best = np.argsort(-agreements_i, kind="stable")[:enough]
-    heard_i[best] = np.maximum(heard_i[best], _LEAST_HEARD)
-    return heard_i
+        share = largest_share(self.weights_i, poisoned)
+        if share >= self.beta:
+            raise combination_error(f"less than {self.beta:.3f} of the weight with those experts", f"{share:.3f}")
+        scaled_inC = values_inC * self.scales_i[:, None, None]
+        return (
+            quantile(scaled_inC, self.weights_i, self.beta - share),
+            quantile(scaled_inC, self.weights_i, 1.0 - self.beta + share),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,25 +169,30 @@ class Evidence:
         log_odds_inC: of each expert, each record and class, the expert's own prior taken off.
         sizes_i: e_i, in records.
         noises_i: s_i, in records.
-        pooled_C: ``pooled_prior``.
-        agreements_i: with the others, -1 to 1; None where there are too few to say.
+        counts_iC: the experts' class counts.
+        public_inC: as ``log_odds_inC``, of public records; None where there are too few experts to compare.
     """
 
     log_odds_inC: NDArray[np.float64]
     sizes_i: NDArray[np.float64]
     noises_i: NDArray[np.float64]
-    pooled_C: NDArray[np.float64]
-    agreements_i: NDArray[np.float64] | None = None
+    counts_iC: NDArray[np.float64]
+    public_inC: NDArray[np.float64] | None = None
+
+    @property
+    def pooled_C(self) -> NDArray[np.float64]:  # noqa: N802 - shape suffix
+        """The classes' shares over the records of all silos."""
+        return self.weighed().pooled_C
 
     def weighed(self, recipe: CombinationRecipe = _TABLES, robustness: Robustness = _ROBUSTNESS) -> Weighed:
         """The experts' weights under some constants."""
-        return Weighed.of(precisions(self.sizes_i, self.noises_i, recipe), self.agreements_i, robustness)
+        precisions_i = precisions(self.sizes_i, self.noises_i, recipe)
+        return Weighed.of(precisions_i, self.counts_iC, self.public_inC, robustness)
 
     def combined(
         self,
         prior: NDArray[np.float64] | None = None,
         recipe: CombinationRecipe = _TABLES,
-        robustness: Robustness = _ROBUSTNESS,
         weighed: Weighed | None = None,
     ) -> NDArray[np.float64]:
         """The classes' probabilities, [n, C].
@@ -189,15 +200,13 @@ class Evidence:
         Args:
             prior: as of ``combine``.
             recipe: the formula's constants.
-            robustness: what is done against poisoned experts.
             weighed: ``weighed()`` with the same constants, where it is at hand.
         """
-        weighed = weighed or self.weighed(recipe, robustness)
-        loudness = recipe.gain * weighed.total / (weighed.total + recipe.silence)
-        evidence_nC = weighed.mean(self.log_odds_inC) * loudness
+        weighed = weighed or self.weighed(recipe)
+        evidence_nC = weighed.summed(self.log_odds_inC) * recipe.gain / (weighed.weights_i.sum() + recipe.silence)
         _, records, classes = self.log_odds_inC.shape
-        shares = self.pooled_C if prior is None else _require_prior(prior, records, classes)
-        log_prior = recipe.site * np.log(shares) + (1.0 - recipe.site) * np.log(self.pooled_C)
+        shares = weighed.pooled_C if prior is None else _require_prior(prior, records, classes)
+        log_prior = recipe.site * np.log(shares) + (1.0 - recipe.site) * np.log(weighed.pooled_C)
         probabilities: NDArray[np.float64] = np.exp(log_softmax(evidence_nC + log_prior))
         return probabilities
 
@@ -208,26 +217,6 @@ def precisions(
     """a_i of the formula."""
     found: NDArray[np.float64] = sizes_i * sizes_i / (sizes_i + recipe.noise_weight * noises_i**2)
     return found
-
-
-def pooled_shares(
-    experts: Sequence[Expert], heard_i: NDArray[np.float64] | None = None, robustness: Robustness = _ROBUSTNESS
-) -> NDArray[np.float64]:
-    """The classes' shares over the records of all silos, [C].
-
-    From ``least_experts`` on, no minority of them moves the shares beyond what the others say.
-
-    Args:
-        experts: at least one.
-        heard_i: how far each is heard; None for all alike.
-        robustness: as of the evidence.
-    """
-    counts_iC = np.array([expert.class_counts_C for expert in experts])
-    totals_i = counts_iC.sum(axis=1)
-    weighed = Weighed.of(totals_i if heard_i is None else totals_i * heard_i, robustness=robustness)
-    shares_C = weighed.mean(counts_iC / totals_i[:, None])
-    pooled: NDArray[np.float64] = shares_C / shares_C.sum()
-    return pooled
 
 
 def sizes_and_noises(
@@ -245,10 +234,8 @@ def sizes_and_noises(
     digests = {schema.digest() for schema in schemas.values()} if len(schemas) > 1 else schemas.keys()
     if len(digests) != 1:
         raise combination_error("experts of one schema", f"{len(digests)} schemas")
-    counts_iC = np.array([expert.class_counts_C for expert in experts])
-    totals_i = counts_iC.sum(axis=1)
-    sizes_i = totals_i * (1.0 - ((counts_iC / totals_i[:, None]) ** 2).sum(axis=1)) / 2.0
-    return sizes_i, np.array([_noise_in_records(guarantee) for guarantee in guarantees])
+    sizes = [float(expert.class_counts_C.sum()) * (1.0 - float((expert.prior**2).sum())) / 2.0 for expert in experts]
+    return np.array(sizes), np.array([_noise_in_records(guarantee) for guarantee in guarantees])
 
 
 def _noise_in_records(guarantee: Guarantee) -> float:

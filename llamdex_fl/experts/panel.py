@@ -6,7 +6,7 @@ records, C classes, D codes, P public records.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from weakref import WeakKeyDictionary
@@ -21,20 +21,20 @@ from llamdex_fl.experts.evidence import (
     Robustness,
     Weighed,
     combination_recipe,
-    pooled_shares,
     precisions,
     sizes_and_noises,
 )
 from llamdex_fl.experts.expert import Expert
 from llamdex_fl.experts.linear_expert import LinearExpert
+from llamdex_fl.experts.robust import agreements
 from llamdex_fl.privacy import Guarantee
 from llamdex_fl.schema import Schema, Value
 
 __all__ = ["Panel", "disagreement", "public_records"]
 
 _PUBLIC_RECORDS = 256
-#: What experts agree on is nearly the median of what they say.
-_CONSENSUS_TRIM = 0.4
+#: Fewer experts of an architecture are asked one by one, which gives the last bit of what each says alone.
+_FEWEST_STACKED = 5
 _SAID: WeakKeyDictionary[Expert, NDArray[np.float64]] = WeakKeyDictionary()
 
 
@@ -82,9 +82,7 @@ class Panel:
         Raises:
             RecordError: a record does not fit the schema.
         """
-        return Evidence(
-            self._log_odds(records), self.sizes_i, self.noises_i, self.pooled_C, agreements_i=self.agreements_i
-        )
+        return Evidence(self._log_odds(records), self.sizes_i, self.noises_i, self.counts_iC, self._public_inC)
 
     def combined(
         self, records: Sequence[Mapping[str, Value]], prior: NDArray[np.float64] | None = None
@@ -99,75 +97,73 @@ class Panel:
 
     @cached_property
     def weighed(self) -> Weighed:
-        """The experts' weights."""
-        return Weighed.of(precisions(self.sizes_i, self.noises_i, self.recipe), self.agreements_i, self.robustness)
+        """The experts' weights, and the pooled shares of the classes."""
+        precisions_i = precisions(self.sizes_i, self.noises_i, self.recipe)
+        return Weighed.of(precisions_i, self.counts_iC, self._public_inC, self.robustness)
 
     @cached_property
-    def pooled_C(self) -> NDArray[np.float64]:  # noqa: N802 - shape suffix
-        """The classes' noisy shares over the records of all silos, [C]."""
-        return pooled_shares(self.experts, self.weighed.heard_i, self.robustness)
+    def counts_iC(self) -> NDArray[np.float64]:  # noqa: N802 - shape suffix
+        """The experts' class counts."""
+        return np.array([expert.class_counts_C for expert in self.experts])
 
     @cached_property
-    def agreements_i(self) -> NDArray[np.float64] | None:
-        """Each expert's with what all say of public records, -1 to 1; None where they are too few to say."""
-        if not self.robustness.may_be_poisoned(len(self.experts)):
+    def _public_inC(self) -> NDArray[np.float64] | None:  # noqa: N802 - shape suffix
+        """What the experts say of public records; None where they are too few to be compared."""
+        if len(self.experts) < self.robustness.least_experts:
             return None
-        return self.agreement(public_records(self.schema))
+        return self._log_odds(public_records(self.schema))
 
     def agreement(self, records: Sequence[Mapping[str, Value]]) -> NDArray[np.float64]:
-        """Correlation over some records of each expert's evidence with the consensus of all, [i].
-
-        What lies beyond the middle fifth of all (levelled) weight is moved in, so that few cannot make the
-        consensus. An expert that says the same of every record agrees with nobody: 0.
+        """Correlation over some records of each expert's evidence with the mean of all others that are heard, [i].
 
         Raises:
             RecordError: a record does not fit the schema.
         """
-        found_inC = self._log_odds(records)
-        found_inC -= found_inC.mean(axis=1, keepdims=True)
-        robustness = replace(self.robustness, trim=_CONSENSUS_TRIM)
-        weighed = Weighed.of(precisions(self.sizes_i, self.noises_i, self.recipe), robustness=robustness)
-        consensus_nC = weighed.mean(found_inC)
-        consensus_nC -= consensus_nC.mean(axis=0)
-        products_i = (found_inC * consensus_nC).sum(axis=(1, 2))
-        lengths_i = np.sqrt((found_inC**2).sum(axis=(1, 2)) * (consensus_nC**2).sum())
-        correlations_i = np.zeros(len(self.experts))
-        np.divide(products_i, lengths_i, out=correlations_i, where=lengths_i > 0.0)
-        return correlations_i
+        weighed = self.weighed
+        return agreements(self._log_odds(records) * weighed.scales_i[:, None, None], weighed.weights_i)
 
     def _log_odds(self, records: Sequence[Mapping[str, Value]]) -> NDArray[np.float64]:
         """Each expert's log-odds of each record, its own prior taken off, [i, n, C]."""
         found_inC = np.empty((len(self.experts), len(records), len(self.schema.target.labels)))
         public = records is public_records(self.schema)
         for architecture, (places, weight_KD, bias_K) in self._stacks.items():
-            codes_nD = code_records(architecture, self.schema, records).astype(np.float64)
-            logits_niC = (codes_nD @ weight_KD.T + bias_K).reshape(len(records), len(places), -1)
-            found_inC[places] = logits_niC.transpose(1, 0, 2)
+            codes_nD = code_records(architecture, self.schema, records)
+            if len(places) < _FEWEST_STACKED:
+                for place in places:
+                    found_inC[place] = self._linear[place].log_odds_of(codes_nD)
+                continue
+            logits_niC = (codes_nD.astype(np.float64) @ weight_KD.T + bias_K).reshape(len(records), len(places), -1)
+            found_inC[places] = (logits_niC - logits_niC.mean(axis=2, keepdims=True)).transpose(1, 0, 2)
         for place, expert in enumerate(self.experts):
-            if not isinstance(expert, LinearExpert):
+            if place not in self._linear:
                 found_inC[place] = _said_of_public(expert) if public else expert.log_odds(records)
         found_inC -= self._log_priors_iC[:, None, :]
-        # Of linear experts the rows are not centred yet, and taking off a centred prior leaves rows centred.
-        found_inC -= found_inC.mean(axis=2, keepdims=True)
         return found_inC
 
     @cached_property
     def _stacks(self) -> Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]:
         """By architecture of tables: places of its experts, and their weights and biases, K = experts x classes."""
         places: dict[str, list[int]] = {}
-        for place, expert in enumerate(self.experts):
-            if isinstance(expert, LinearExpert):
-                places.setdefault(expert.architecture, []).append(place)
+        for place, expert in self._linear.items():
+            places.setdefault(expert.architecture, []).append(place)
         stacks = {}
         for architecture, own in places.items():
-            linear = [expert for place in own if isinstance(expert := self.experts[place], LinearExpert)]
+            linear = [self._linear[place] for place in own]
             weight_KD = np.concatenate([expert.weight_CD for expert in linear])
             stacks[architecture] = (np.array(own), weight_KD, np.concatenate([expert.bias_C for expert in linear]))
         return stacks
 
     @cached_property
+    def _linear(self) -> Mapping[int, LinearExpert]:
+        """Experts of tables, by place."""
+        return {place: expert for place, expert in enumerate(self.experts) if isinstance(expert, LinearExpert)}
+
+    @cached_property
     def _log_priors_iC(self) -> NDArray[np.float64]:  # noqa: N802 - shape suffix
-        return np.log(np.array([expert.prior for expert in self.experts]))
+        """Of each expert, centred."""
+        logarithms_iC: NDArray[np.float64] = np.log(np.array([expert.prior for expert in self.experts]))
+        centred_iC: NDArray[np.float64] = logarithms_iC - logarithms_iC.mean(axis=1, keepdims=True)
+        return centred_iC
 
 
 def disagreement(
@@ -175,10 +171,11 @@ def disagreement(
     guarantees: Sequence[Guarantee],
     records: Sequence[Mapping[str, Value]] | None = None,
 ) -> NDArray[np.float64]:
-    """How far each expert is from what all say together, [i]: 0 the same ranking of the records, 2 the opposite one.
+    """How far each expert is from what the others say, [i]: 0 the same ranking of the records, 2 the opposite one.
 
-    One less the correlation of its evidence with the consensus, so the scale of its weights does not show. Noise alone
-    brings an honest expert near 1; beyond 1 it contradicts the others. Below five experts it says little.
+    One less the correlation of its evidence with the mean of all others that are heard, so the scale of its weights
+    does not show. An expert of nothing but noise is near 1, give or take .3 on tables; well beyond 1 it contradicts the
+    others. Below five experts it says little.
 
     Args:
         experts: as of ``combine``.

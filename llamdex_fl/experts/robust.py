@@ -1,21 +1,22 @@
-"""Averages that a minority cannot carry. Legend: i experts; n records, C classes.
+"""What keeps a minority of experts from carrying an average. Legend: i experts; n records, C classes.
 
-Two steps. ``levelled`` lowers the largest weights until no k experts, whichever they are, hold more than a share of all
-weight. ``moved_in_mean`` then moves values that lie beyond two quantiles to these, and takes the mean. Where the lower
-quantile's level is above the k experts' share, the result lies between the least and the greatest value of the *other*
-experts, whatever the k say: were the quantile below all of the others' values, all weight up to it would be the k
-experts' own, and they have less. The same holds at the upper end, and so for all that lies between.
+Three tools. ``capped`` lowers what is above a multiple of the middle expert's. ``heard`` compares experts on public
+records: who contradicts the others is heard less, or not at all. ``between_quantiles`` moves a mean that lies beyond
+two weighted quantiles of what was averaged to the nearer one. Experts that hold a smaller share of the weight than the
+lower quantile's level cannot carry it: the result lies between the least and the greatest value of the *other* experts,
+whatever they say. Were the quantile below all of the others' values, all weight up to it would be those experts' own,
+and they have less. So it is at the upper end.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["largest_share", "levelled", "moved_in_mean"]
+__all__ = ["agreements", "between_quantiles", "capped", "heard", "largest_share", "quantile", "spreads"]
 
-#: Halvings of an interval: more than a float64 can tell apart.
-_HALVINGS = 60
-#: Where all weigh the same and the share is just what ``count`` of them hold, rounding must not decide.
-_ROUNDING = 1e-9
+#: How often who is heard is settled anew among those that are heard; more changes nothing to speak of.
+_ROUNDS = 4
+#: So far an expert is heard that a majority needs, however little it agrees.
+_LEAST_HEARD = 0.1
 
 
 def largest_share(weights_i: NDArray[np.float64], count: int) -> float:
@@ -23,59 +24,86 @@ def largest_share(weights_i: NDArray[np.float64], count: int) -> float:
     return float(np.sort(weights_i)[len(weights_i) - count :].sum() / weights_i.sum())
 
 
-def levelled(weights_i: NDArray[np.float64], count: int, share: float) -> NDArray[np.float64]:
-    """The weights, none above a level: the highest at which no ``count`` experts hold more than ``share`` of all.
-
-    Args:
-        weights_i: above 0.
-        count: how many experts may be poisoned.
-        share: at least ``count`` / experts, which is what they hold where all weigh the same.
-    """
-    share += _ROUNDING
-    if largest_share(weights_i, count) <= share:
-        return weights_i
-    # The share grows with the level, so the level is found by halving.
-    low, high = 0.0, float(weights_i.max())
-    for _ in range(_HALVINGS):
-        level = (low + high) / 2.0
-        if largest_share(np.minimum(weights_i, level), count) <= share:
-            low = level
-        else:
-            high = level
-    return np.minimum(weights_i, low)
+def capped(values_i: NDArray[np.float64], multiple: float) -> NDArray[np.float64]:
+    """The values, none above so many times their median, which fewer than half of them cannot move at will."""
+    return np.minimum(values_i, multiple * np.median(values_i))
 
 
-def moved_in_mean(
-    values_inC: NDArray[np.float64], weights_i: NDArray[np.float64], trim: float, shift: float = 0.0
-) -> NDArray[np.float64]:
-    """The weighted mean of values of which those beyond the quantiles at trim and 1 - trim are moved to these.
+def quantile(values_inC: NDArray[np.float64], weights_i: NDArray[np.float64], level: float) -> NDArray[np.float64]:
+    """The weighted quantile over experts: the least value up to which they hold a share of ``level`` of all weight.
 
     Args:
         values_inC: of each expert; any number of further axes.
         weights_i: above 0, or 0 for an expert that is not heard.
-        trim: share of all weight, at least 0 and below 1/2; 0 gives the weighted mean.
-        shift: every quantile is read off so much further up, or down where it is below 0: what the mean can come to
-            where experts with this share of the weight say something else. Less than ``trim`` in size.
-
-    Returns:
-        values_nC.
+        level: 0 to 1.
     """
+    heard_i = weights_i > 0.0
+    values_inC, weights_i = values_inC[heard_i], weights_i[heard_i]
     order_inC = np.argsort(values_inC, axis=0)
-    sorted_inC = np.take_along_axis(values_inC, order_inC, axis=0)
-    shares_inC = (weights_i / weights_i.sum())[order_inC]
-    ends_inC = shares_inC.cumsum(axis=0)
-    low, high = trim + shift, 1.0 - trim + shift
-    kept_inC = np.clip(np.minimum(ends_inC, high) - np.maximum(ends_inC - shares_inC, low), 0.0, None)
-    # What is moved in from either end weighs ``trim`` there; nothing is without trimming.
-    kept_inC += trim * (_holding(ends_inC, low) + _holding(ends_inC, high)) if trim else 0.0
-    # Divided by what was kept, not by 1: rounding must not carry the mean out of the values' range.
-    mean: NDArray[np.float64] = (kept_inC * sorted_inC).sum(axis=0) / kept_inC.sum(axis=0)
-    return mean
+    ends_inC = (weights_i / weights_i.sum())[order_inC].cumsum(axis=0)
+    place_1nC = np.minimum((ends_inC < level).sum(axis=0, keepdims=True), len(values_inC) - 1)
+    found_1nC = np.take_along_axis(np.take_along_axis(values_inC, order_inC, axis=0), place_1nC, axis=0)
+    quantile_nC: NDArray[np.float64] = found_1nC[0]
+    return quantile_nC
 
 
-def _holding(ends_inC: NDArray[np.float64], level: float) -> NDArray[np.float64]:
-    """1 for the expert, in order, in whose share of the weight a level falls, else 0."""
-    place_1nC = np.minimum((ends_inC < level).sum(axis=0, keepdims=True), len(ends_inC) - 1)
-    holding_inC = np.zeros_like(ends_inC)
-    np.put_along_axis(holding_inC, place_1nC, 1.0, axis=0)
-    return holding_inC
+def between_quantiles(
+    mean_nC: NDArray[np.float64], values_inC: NDArray[np.float64], weights_i: NDArray[np.float64], trim: float
+) -> NDArray[np.float64]:
+    """A mean of values, moved to their quantile at ``trim`` or at 1 - ``trim`` where it lies beyond it."""
+    low_nC, high_nC = quantile(values_inC, weights_i, trim), quantile(values_inC, weights_i, 1.0 - trim)
+    return np.clip(mean_nC, low_nC, high_nC)
+
+
+def agreements(values_inC: NDArray[np.float64], weights_i: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Correlation over records of what each expert says with the mean of all *others*, [i], -1 to 1.
+
+    An expert that says the same of every record, or has no others, agrees with nobody: 0.
+    """
+    return _agreements(_products(values_inC), weights_i)
+
+
+def spreads(values_inC: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each expert's values over records are spread, [i]: the root of the sum of squares, means taken off."""
+    found_i: NDArray[np.float64] = np.sqrt(_products(values_inC).diagonal())
+    return found_i
+
+
+def heard(
+    values_inC: NDArray[np.float64], weights_i: NDArray[np.float64], least: float, full: float
+) -> NDArray[np.float64]:
+    """How far each expert is heard, [i], 0 to 1. More than half of them always are, those that agree best.
+
+    Args:
+        values_inC: what each says of records on which they are compared.
+        weights_i: above 0.
+        least: the agreement with the others that are heard, from which on an expert is heard at all.
+        full: from here on it is heard in full.
+    """
+    products_ii = _products(values_inC)
+    heard_i = np.ones(len(weights_i))
+    for _ in range(_ROUNDS):
+        agreements_i = _agreements(products_ii, weights_i * heard_i)
+        heard_i = np.clip((agreements_i - least) / (full - least), 0.0, 1.0)
+        best = np.argsort(-agreements_i, kind="stable")[: len(weights_i) // 2 + 1]
+        heard_i[best] = np.maximum(heard_i[best], _LEAST_HEARD)
+    return heard_i
+
+
+def _products(values_inC: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each two experts' values, their means over records taken off."""
+    centred_iK = (values_inC - values_inC.mean(axis=1, keepdims=True)).reshape(len(values_inC), -1)
+    products_ii: NDArray[np.float64] = centred_iK @ centred_iK.T
+    return products_ii
+
+
+def _agreements(products_ii: NDArray[np.float64], weights_i: NDArray[np.float64]) -> NDArray[np.float64]:
+    own_i = products_ii.diagonal()
+    with_all_i = products_ii @ weights_i
+    with_others_i = with_all_i - weights_i * own_i
+    others_i = weights_i @ with_all_i - 2.0 * weights_i * with_all_i + weights_i**2 * own_i
+    lengths_i = np.sqrt(np.maximum(own_i * others_i, 0.0))
+    found_i = np.zeros(len(weights_i))
+    # Below this, what others say is nothing but rounding.
+    np.divide(with_others_i, lengths_i, out=found_i, where=lengths_i > 1e-9 * float(own_i.max(initial=0.0)))
+    return np.clip(found_i, -1.0, 1.0)

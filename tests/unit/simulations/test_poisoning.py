@@ -9,7 +9,7 @@ from llamdex_fl.privacy import Budget
 from llamdex_fl.schema import load_library_schema
 from simulations.datasets import synthetic_publishers, synthetic_silos
 from simulations.poisoning import ATTACKS, CONDITIONS, PLAIN, PoisonedConsortium, measure, poison, quarantined
-from simulations.robustness_recipe import LEVELS, SCREENS
+from simulations.robustness_recipe import GRID, choose_robustness
 
 BUDGET = Budget(epsilon=4.0, delta=1e-4)
 
@@ -65,8 +65,14 @@ def test_wrong_calls_are_refused() -> None:
 
 def test_the_project_uses_a_setting_of_the_grid() -> None:
     own = Robustness()
-    assert (own.level, own.trim) in LEVELS
-    assert (own.least_agreement, own.full_agreement) in SCREENS
+    assert all(getattr(own, name) in values for name, values in GRID.items())
+
+
+def test_the_rule_scores_every_setting() -> None:
+    choice = choose_robustness(consortia=1)
+    assert len(choice.losses) == np.prod([len(values) for values in GRID.values()])
+    assert choice.robustness in [rule for rule, _, _ in choice.losses]
+    assert min(poisoned for _, _, poisoned in choice.losses) < choice.plain[1] - 0.1
 
 
 def test_a_larger_consortium_begins_with_the_smaller_one() -> None:

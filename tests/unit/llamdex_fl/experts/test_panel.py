@@ -18,6 +18,7 @@ from llamdex_fl.experts import (
     public_records,
 )
 from llamdex_fl.experts.coding import block_sizes
+from llamdex_fl.experts.expert import log_softmax
 from llamdex_fl.privacy import Guarantee, LaplaceCounts, SampledGaussian
 from llamdex_fl.schema import load_library_schema
 
@@ -60,7 +61,20 @@ def test_all_together_say_what_each_says_alone() -> None:
     for said_nC, one in zip(evidence.log_odds_inC, experts, strict=True):
         log_prior_C = np.log(one.prior)
         np.testing.assert_allclose(said_nC, one.log_odds(RECORDS) - (log_prior_C - log_prior_C.mean()), atol=1e-9)
-    assert evidence.agreements_i is None
+    assert evidence.public_inC is None
+
+
+def test_four_experts_say_bit_for_bit_what_the_formula_says() -> None:
+    experts = [expert(seed, counts=(30.0 + 9 * seed, 70.0)) for seed in range(4)]
+    together = panel(experts)
+    weights_i = together.sizes_i**2 / (together.sizes_i + 1.5 * together.noises_i**2)
+    centred = [np.log(one.prior) - np.log(one.prior).mean() for one in experts]
+    said_inC = np.array([one.log_odds(RECORDS) - own_C for one, own_C in zip(experts, centred, strict=True)])
+    counts_C = np.sum([one.class_counts_C for one in experts], axis=0)
+    log_pooled_C = np.log(counts_C / counts_C.sum())
+    evidence_nC = np.tensordot(weights_i, said_inC, 1) * 2.0 / (weights_i.sum() + 40.0)
+    logits_nC = evidence_nC + (0.8 * log_pooled_C + (1.0 - 0.8) * log_pooled_C)
+    np.testing.assert_array_equal(combine(experts, [GUARANTEE] * 4, RECORDS), np.exp(log_softmax(logits_nC)))
 
 
 def test_public_records_fit_their_schema_and_are_always_the_same() -> None:
@@ -138,7 +152,7 @@ def test_fewer_facts_are_nearer_to_the_prior(known: set[str], experts: int) -> N
     most = max(sum(float(block[i].max()) for block in said) for i in range(experts))
     assert distance <= 2.0 * 2.0 * most + 1e-6
     # No fact at all is the asker's prior, as far as the pooled shares let it (T).
-    pooled_C = together.pooled_C
+    pooled_C = together.weighed.pooled_C
     expected = 0.8 * np.log(0.7 / 0.3) + 0.2 * np.log(pooled_C[1] / pooled_C[0])
     assert np.log(nothing_C[1] / nothing_C[0]) == pytest.approx(expected, abs=1e-5)
 
