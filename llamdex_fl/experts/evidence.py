@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llamdex_fl.errors import InputError
 from llamdex_fl.experts.expert import Expert, log_softmax
-from llamdex_fl.experts.robust import between_quantiles, capped, heard, largest_share, quantile, spreads
+from llamdex_fl.experts.robust import between_quantiles, capped, heard, largest_share, quantiles, spreads
 from llamdex_fl.privacy import Guarantee, SampledGaussian
 from llamdex_fl.schema import Schema
 
@@ -63,7 +63,7 @@ class Robustness:
     heaviest: float = 2.0
     loudest: float = 1.5
     least_agreement: float = -0.2
-    full_agreement: float = 0.0
+    full_agreement: float = 0.2
     beta: float = 0.35
 
 
@@ -155,10 +155,9 @@ class Weighed:
         if share >= self.beta:
             raise combination_error(f"less than {self.beta:.3f} of the weight with those experts", f"{share:.3f}")
         scaled_inC = values_inC * self.scales_i[:, None, None]
-        return (
-            quantile(scaled_inC, self.weights_i, self.beta - share),
-            quantile(scaled_inC, self.weights_i, 1.0 - self.beta + share),
-        )
+        levels = self.beta - share, 1.0 - self.beta + share
+        low_nC, high_nC = quantiles(scaled_inC, self.weights_i, levels)
+        return low_nC, high_nC
 
 
 @dataclass(frozen=True, slots=True)

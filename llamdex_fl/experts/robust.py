@@ -8,10 +8,12 @@ whatever they say. Were the quantile below all of the others' values, all weight
 and they have less. So it is at the upper end.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["agreements", "between_quantiles", "capped", "heard", "largest_share", "quantile", "spreads"]
+__all__ = ["agreements", "between_quantiles", "capped", "heard", "largest_share", "quantiles", "spreads"]
 
 #: How often who is heard is settled anew among those that are heard; more changes nothing to speak of.
 _ROUNDS = 4
@@ -29,29 +31,30 @@ def capped(values_i: NDArray[np.float64], multiple: float) -> NDArray[np.float64
     return np.minimum(values_i, multiple * np.median(values_i))
 
 
-def quantile(values_inC: NDArray[np.float64], weights_i: NDArray[np.float64], level: float) -> NDArray[np.float64]:
-    """The weighted quantile over experts: the least value up to which they hold a share of ``level`` of all weight.
+def quantiles(
+    values_inC: NDArray[np.float64], weights_i: NDArray[np.float64], levels: Sequence[float]
+) -> list[NDArray[np.float64]]:
+    """Weighted quantiles over experts: of each level the least value up to which they hold such a share of all weight.
 
     Args:
         values_inC: of each expert; any number of further axes.
         weights_i: above 0, or 0 for an expert that is not heard.
-        level: 0 to 1.
+        levels: 0 to 1.
     """
     heard_i = weights_i > 0.0
     values_inC, weights_i = values_inC[heard_i], weights_i[heard_i]
     order_inC = np.argsort(values_inC, axis=0)
+    sorted_inC = np.take_along_axis(values_inC, order_inC, axis=0)
     ends_inC = (weights_i / weights_i.sum())[order_inC].cumsum(axis=0)
-    place_1nC = np.minimum((ends_inC < level).sum(axis=0, keepdims=True), len(values_inC) - 1)
-    found_1nC = np.take_along_axis(np.take_along_axis(values_inC, order_inC, axis=0), place_1nC, axis=0)
-    quantile_nC: NDArray[np.float64] = found_1nC[0]
-    return quantile_nC
+    places = (np.minimum((ends_inC < level).sum(axis=0), len(values_inC) - 1) for level in levels)
+    return [np.take_along_axis(sorted_inC, place_nC[None], axis=0)[0] for place_nC in places]
 
 
 def between_quantiles(
-    mean_nC: NDArray[np.float64], values_inC: NDArray[np.float64], weights_i: NDArray[np.float64], trim: float
+    mean_nC: NDArray[np.float64], values_inC: NDArray[np.float64], weights_i: NDArray[np.float64], beta: float
 ) -> NDArray[np.float64]:
-    """A mean of values, moved to their quantile at ``trim`` or at 1 - ``trim`` where it lies beyond it."""
-    low_nC, high_nC = quantile(values_inC, weights_i, trim), quantile(values_inC, weights_i, 1.0 - trim)
+    """A mean of values, moved to their quantile at ``beta`` or at 1 - ``beta`` where it lies beyond it."""
+    low_nC, high_nC = quantiles(values_inC, weights_i, (beta, 1.0 - beta))
     return np.clip(mean_nC, low_nC, high_nC)
 
 

@@ -13,6 +13,7 @@ from llamdex_fl.errors import InputError, WeightsError
 from llamdex_fl.experts import (
     THERMOMETER_LINEAR,
     Expert,
+    Panel,
     code_records,
     combine,
     encode,
@@ -134,9 +135,13 @@ def test_records_are_coded_once_for_all_experts(monkeypatch: pytest.MonkeyPatch)
         coded.append(architecture)
         return code_records(architecture, *rest)
 
-    monkeypatch.setattr(sys.modules[combine.__module__], "code_records", counted)
-    np.testing.assert_array_equal(combine(experts, [guarantee()] * 5, RECORDS), expected)
-    assert coded == [THERMOMETER_LINEAR]
+    monkeypatch.setattr(sys.modules[Panel.__module__], "code_records", counted)
+    together = Panel.of(experts, [guarantee()] * 5)
+    np.testing.assert_array_equal(together.combined(RECORDS), expected)
+    # The public records, on which experts are compared, once and for all; then the question's.
+    assert coded == [THERMOMETER_LINEAR] * 2
+    together.combined(RECORDS)
+    assert coded == [THERMOMETER_LINEAR] * 3
 
 
 def test_the_prior_moves_the_answer_and_defaults_to_the_pooled_one() -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from llamdex_fl.errors import InputError
 from llamdex_fl.experts import Robustness, Weighed
-from llamdex_fl.experts.robust import agreements, between_quantiles, capped, heard, largest_share, quantile
+from llamdex_fl.experts.robust import agreements, between_quantiles, capped, heard, largest_share, quantiles
 
 COUNTS_2 = np.array([60.0, 40.0])
 
@@ -85,7 +85,8 @@ def test_the_quantile_is_that_of_each_value_as_often_as_it_weighs(level: float) 
         values_i1 = random.normal(size=(11, 1))
         repeated = np.sort(np.repeat(values_i1[:, 0], weights_i))
         expected = repeated[max(int(np.ceil(level * len(repeated) - 1e-9)) - 1, 0)]
-        assert quantile(values_i1, weights_i.astype(np.float64), level - 1e-12)[0] == expected
+        (found_1,) = quantiles(values_i1, weights_i.astype(np.float64), [level - 1e-12])
+        assert found_1[0] == expected
 
 
 def test_a_mean_between_the_quantiles_stays() -> None:
