@@ -77,8 +77,5 @@ def _whole_loss(frame: Frame, injector: Injector, prompts: list[Practice], rng: 
     ).logits[:, -1]
     first_BV = torch.log_softmax(logits_BV.float(), dim=-1)
     return -torch.stack(
-        [
-            (chance_K * row_V[own.first_N]).sum()
-            for own, chance_K, row_V in zip(prompts, chances, first_BV, strict=True)
-        ]
+        [(chance_K * row_V[own.first_N]).sum() for own, chance_K, row_V in zip(prompts, chances, first_BV, strict=True)]
     ).mean()
