@@ -12,6 +12,7 @@ from provider_server.cli.main import app
 
 if TYPE_CHECKING:
     from llamdex_fl.assembly import Answer
+    from llamdex_fl.schema import Value
 
 __all__ = ["Home", "Json", "ask", "connect", "evaluate_questions", "found_home"]
 
@@ -92,6 +93,7 @@ def ask(
                 "experts": list(answer.silos),
                 "facts": dict(answer.facts),
                 "missing": list(answer.missing),
+                "conflicts": dict(answer.conflicts),
             }
         )
     else:
@@ -150,9 +152,15 @@ def _show(answer: "Answer") -> None:
     console.stdout.print(f"experts: {', '.join(answer.silos)} ({answer.schema})", highlight=False)
     table = Table("fact", "read in the question")
     for name, value in answer.facts.items():
+        rival = answer.conflicts.get(name)
+        also = f" (it seems to say {_said(rival)} as well)" if rival is not None else ""
         # A text that was read may hold what rich takes for markup.
-        table.add_row(name, Text("-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)))
+        table.add_row(name, Text(_said(value) + also))
     console.stdout.print(table)
+
+
+def _said(value: "Value") -> str:
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _show_report(report: dict[str, Any]) -> None:
