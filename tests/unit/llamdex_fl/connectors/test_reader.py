@@ -273,9 +273,9 @@ def test_chances_of_one_value_add_up_over_its_places(trained: Reader, toy_schema
             [0.3, 0.3, 0.0, 0.0, 0.0, 0.0, 0.4],
         ]
     )
-    features, confidence = Reader._decide(toy_schema, numbers, 2, probability_FO)
-    assert features == {"colour": "red", "weight": 51.0}
-    assert confidence == pytest.approx({"colour": 0.55, "weight": 0.6})
+    facts = Reader._decide(toy_schema, numbers, 2, probability_FO)
+    assert facts.features == {"colour": "red", "weight": 51.0}
+    assert facts.confidence == pytest.approx({"colour": 0.55, "weight": 0.6})
 
 
 def test_a_schema_may_have_a_name_that_torch_uses_itself(tiny_encoder: Path, toy_schema: Schema) -> None:
