@@ -3,11 +3,14 @@
 import math
 import random
 
+from llamdex_fl.connectors.old_money import in_pounds
 from llamdex_fl.connectors.questions.saying import MOST_MONTHS, fits
 from llamdex_fl.schema import Feature, Schema, Value
 
 #: How often an age is a small child's, in whole months: chance alone would make next to none of them.
 _IN_MONTHS = 0.08
+#: How often an amount of pounds is one of shillings and pence.
+_IN_PENCE = 0.35
 
 __all__ = ["sample_record"]
 
@@ -30,6 +33,10 @@ def _sample_value(feature: Feature, rng: random.Random) -> Value:
     if fits("months", feature) and feature.kind == "number" and rng.random() < _IN_MONTHS:
         months = round(rng.randint(1, MOST_MONTHS) / 12, 2)
         return min(max(months, low), high)
+    if fits("sterling", feature) and rng.random() < _IN_PENCE:
+        pounds = rng.choice([rng.uniform(3, 16), rng.uniform(3, 60), rng.uniform(low, high)])
+        pence = round(pounds) * 240 + rng.choice([12 * rng.randint(1, 19), rng.randint(1, 239)])
+        return min(max(in_pounds(pence), low), high)
     if low <= 0 <= high and rng.random() < 0.2:  # noqa: PLR2004 - "none" is a common thing to say
         return 0.0
     if low == -1.0 and feature.kind == "integer" and rng.random() < 0.2:  # noqa: PLR2004 - a mark: "never", "none"

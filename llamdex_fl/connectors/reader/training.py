@@ -150,7 +150,7 @@ class Lessons:
     def __init__(self, wordings: Sequence[Wording], ordinary: Sequence[str], practice: Sequence[Wording] = ()) -> None:
         """Take the wordings of the schemas that are served, ordinary questions, wordings of made-up domains."""
         self.generators = {wording.schema.name: QuestionGenerator(wording) for wording in wordings}
-        self._shares = [math.sqrt(_to_learn(wording)) for wording in wordings]
+        self._shares = [_to_learn(wording) ** 0.25 for wording in wordings]
         self._practice = {wording.schema.name: QuestionGenerator(wording) for wording in practice}
         self._ordinary = ordinary
         self._near_misses = NearMisses(wordings)
