@@ -1,4 +1,4 @@
-"""Amounts in pounds, shillings and pence, as one number in pounds: "£7 5s 6d", "seven pounds ten shillings", "8 guineas".
+"""Amounts in pounds, shillings and pence, as one number in pounds: "£7 5s 6d", "seven pounds ten shillings".
 
 Only amounts that name shillings, pence or guineas are found here: "£7.25" and "7 pounds" are plain numbers. Amounts are
 rounded to four decimals of a pound, as passenger lists have them: £7 17s 11d are 7.8958.
@@ -12,8 +12,9 @@ from llamdex_fl.connectors.units import STERLING, Number
 
 __all__ = ["in_pounds", "old_money"]
 
-PENCE_A_POUND, _A_SHILLING, _A_GUINEA = 240, 12, 252
+_A_POUND, _A_SHILLING, _A_GUINEA = 240, 12, 252
 _LEAST = Decimal("0.0001")
+_MOST = 1e9  # of anything that is paid
 #: Without one of these a text holds no such amount; most texts hold none.
 _HINT = re.compile(
     r"\d[^\S\n]?[sd]\b|shilling|penc|penn|guinea|\bgns?\b|\bbob\b|\bsh\b|\d/-|£[^\S\n]?\d+[/.-]\d+[/.-]", re.IGNORECASE
@@ -30,7 +31,7 @@ _SHORT = re.compile(r"£[^\S\n]?(?P<l>\d{1,4})(?P<mark>[/.-])(?P<s>1?\d)(?P=mark
 
 def in_pounds(pence: Decimal | int) -> float:
     """Pence as pounds, to four decimals."""
-    return float((Decimal(pence) / PENCE_A_POUND).quantize(_LEAST, ROUND_HALF_UP))
+    return float((Decimal(pence) / _A_POUND).quantize(_LEAST, ROUND_HALF_UP))
 
 
 def old_money(numbers: Sequence[Number], text: str) -> list[Number]:
@@ -41,17 +42,16 @@ def old_money(numbers: Sequence[Number], text: str) -> list[Number]:
         Number(
             match.start(),
             match.end(),
-            in_pounds(int(match["l"]) * PENCE_A_POUND + int(match["s"]) * _A_SHILLING + int(match["d"])),
+            in_pounds(int(match["l"]) * _A_POUND + int(match["s"]) * _A_SHILLING + int(match["d"])),
             STERLING,
             composite=True,
         )
         for match in _SHORT.finditer(text)
     ]
-    reach = 0
-    simple = [number for number in numbers if not number.composite and not number.ordinal and number.value >= 0]
+    reach, taken = 0, {place for amount in amounts for place in range(amount.start, amount.end)}
+    simple = [number for number in numbers if not number.composite and not number.ordinal and 0 <= number.value < _MOST]
     for place, number in enumerate(simple):
-        inside = any(amount.start <= number.start < amount.end for amount in amounts)
-        if number.start >= reach and not inside and (found := _amount(simple, place, text)) is not None:
+        if number.start >= reach and number.start not in taken and (found := _amount(simple, place, text)) is not None:
             amounts.append(found)
             reach = found.end
     return sorted(amounts, key=lambda amount: amount.start)
@@ -69,7 +69,7 @@ def _amount(numbers: Sequence[Number], place: int, text: str) -> Number | None:
     pounds = None if sign else _POUNDS.match(text, end)
     if sign is not None or pounds is not None:
         start, end = (sign.start() if sign else start), (pounds.end() if pounds else end)
-        total, following = _pence(first, PENCE_A_POUND), place + 1
+        total, following = _pence(first, _A_POUND), place + 1
     for unit, factor in ((_SHILLINGS, _A_SHILLING), (_PENCE, 1)):
         number = numbers[following] if following < len(numbers) else None
         opens = following == place

@@ -1,7 +1,8 @@
 """Numbers with their units, and what a number in one unit is in another: the value that a feature takes from it.
 
 Only units with an exact relation are known: clock time (seconds to weeks), age (months and years), mass, mass in a
-volume, and pounds of twenty shillings. Everything else ("mm Hg", "euros") is no unit here, so that a number before it stays as it stands.
+volume, and pounds of twenty shillings. Everything else ("mm Hg", "euros") is no unit here, so that a number before it
+stays as it stands.
 """
 
 import re
@@ -139,10 +140,9 @@ def value_for(number: Number, feature: Feature) -> float | None:
     wanted, unit = unit_of(feature.unit), number.unit
     if number.ordinal and feature.unit is not None and (wanted is None or wanted.dimension != "calendar"):
         return None
-    if number.composite and unit is None:  # a sum of relatives
-        return number.value if feature.unit is None and feature.kind == "integer" else None
-    if feature.unit is None:
-        return None if number.composite else number.value
+    if feature.unit is None or (number.composite and unit is None):
+        kin = unit is None and feature.unit is None and feature.kind == "integer"  # a sum of relatives
+        return number.value if kin or not number.composite else None
     if unit is None or wanted is unit:
         return number.value
     if wanted is None:

@@ -336,7 +336,7 @@ class _Collector:
                 )
             self._phrases.append(self._phrase(form, text, states=self._states(entry), absent=absent, counted=counted))
 
-    def _phrase(
+    def _phrase(  # noqa: PLR0913 - what a phrase may say
         self,
         form: Form,
         text: str,
