@@ -140,6 +140,7 @@ class Speaker:
             for place in range(len(injections))
         ]
 
+    @torch.no_grad()
     def begin(self, injections: Sequence[Injection]) -> Prompts:
         """Prompts with what is injected corrected: ``beginning`` of them lets transformers generate the answers.
 
