@@ -39,9 +39,10 @@ def connect(
         bool, typer.Option("--reader-only", help="Train the reader into the cache, and leave the provider as it is.")
     ] = False,
 ) -> None:
-    """Train the reader for the provider's schemas and the injector for its LLM; no silo's records are needed or used.
+    """Train the reader for the provider's schemas; no silo's records are needed or used.
 
-    Schemas that were added since join the reader that knows the others, in seconds or minutes.
+    Schemas that were added since join the reader that knows the others, in seconds or minutes. The injector for the
+    packaged LLM comes with the package; for another LLM one is trained, once, whatever the schemas.
     """
     from llamdex_fl.base_llm.base import load_base_llm  # noqa: PLC0415 - torch, not for --help
     from provider_server.config import load_provider_config  # noqa: PLC0415
@@ -60,7 +61,9 @@ def connect(
             _, trained = fit_reader(config, fresh=fresh, on_progress=told)
         else:
             trained = fit_connectors(config, load_base_llm(config.base_llm), fresh=fresh, on_progress=told)
-    console.stdout.print("The connectors were trained." if trained else "The connectors were in the cache.")
+    console.stdout.print(
+        "The connectors were trained." if trained else "Nothing was to be trained: the connectors were there."
+    )
 
 
 @app.command()

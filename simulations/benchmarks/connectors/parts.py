@@ -38,7 +38,7 @@ class Parts:
 
 
 def load_parts() -> Parts:
-    """The packaged LLM with the injector of the cache, which is trained if it is not there (minutes)."""
+    """The packaged LLM with its injector, which is trained if the package has none (minutes)."""
     base = load_base_llm()
     folder, _ = fit_injector(base)
     schemas = [load_library_schema(name) for name in SCHEMAS]
