@@ -86,7 +86,7 @@ class Speaker:
         base: BaseLLM,
         injector: Injector,
         *,
-        corrections: int = 1,
+        corrections: int = 2,
         tolerance: float = 0.05,
     ) -> None:
         """Join an LLM and its injector."""

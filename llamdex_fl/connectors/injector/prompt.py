@@ -30,7 +30,7 @@ __all__ = ["Frame", "Layers", "Offers", "joined", "marked"]
 #: Outcomes below this probability are not marked; the two likeliest always are.
 _UNLIKELY = 0.02
 #: Most tokens whose keys and values are kept, openings included; SmolLM2-135M has 46 kB of them a token.
-_KEPT_TOKENS = 2048
+_KEPT_TOKENS = 1024
 _LEAD = "Answer with one of these sentences, word for word:\n"
 _WORD = re.compile(r"[A-Z][a-z]{2,9}")
 #: Keys and values (H, T, W) by layer.
