@@ -201,10 +201,16 @@ def whole_run() -> Callable[..., "Tensor"]:
         chance_K: "Tensor",
         said: Sequence[int] = (),
     ) -> "Tensor":
-        """Logits (1 + S, V) from the answer's first place on; ``first`` are the marked outcomes' first tokens."""
+        """Logits (1 + S, V) from the answer's first place on.
+
+        ``sentences`` are those of all outcomes; ``first`` are the first tokens of the marked ones alone.
+        """
         embed = base.model.get_input_embeddings()
         frame = base.prompt("")
-        ids = [*frame.before_T.tolist(), *base.answer_ids("\n".join([question.strip(), "", *sentences, ""]))]
+        # In pieces, as tokens were kept: a tokenizer might join what ends one piece and begins the next.
+        lines = [piece for sentence in sentences for piece in (sentence, "\n")]
+        pieces = ["Answer with one of these sentences, word for word:\n", *lines, "\n", f"{question.strip()}\n"]
+        ids = [*frame.before_T.tolist(), *(token for piece in pieces for token in base.answer_ids(piece))]
         after_T = torch.cat([frame.after_T, torch.tensor(list(said), dtype=torch.long)])
         tokens_KD = injector(chance_K, embed(torch.tensor(list(first))))
         inputs_LD = torch.cat([embed(torch.tensor(ids)), tokens_KD, embed(after_T)])

@@ -4,7 +4,7 @@ A question that no schema answers goes to the base LLM untouched: the same promp
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ class Answer:
         stated: the label whose sentence, in the words that fit the probability, the text begins with; None if none.
         whole: whether the text is that whole sentence.
         missing: descriptions of the facts that the question does not say.
+        conflicts: what the question seems to say as well, by the name of a fact that it says twice and differently.
         lean: how far the LLM's probabilities were from the experts' before a correction (docs/adr/0003).
     """
 
@@ -54,6 +55,7 @@ class Answer:
     stated: str | None = None
     whole: bool = False
     missing: tuple[str, ...] = ()
+    conflicts: Mapping[str, Value] = field(default_factory=dict)
     lean: float | None = None
 
 
@@ -294,6 +296,7 @@ class AssembledLlamdex(TransformersSide):
                 stated=labels[said.stated] if said.stated is not None else None,
                 whole=said.whole,
                 missing=missing[row],
+                conflicts=readings[row].conflicts,
                 lean=said.lean,
             )
         return [answers[row] for row in range(len(questions))]

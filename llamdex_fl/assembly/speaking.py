@@ -86,7 +86,7 @@ class Speaker:
         base: BaseLLM,
         injector: Injector,
         *,
-        corrections: int = 1,
+        corrections: int = 2,
         tolerance: float = 0.05,
     ) -> None:
         """Join an LLM and its injector."""
@@ -140,6 +140,7 @@ class Speaker:
             for place in range(len(injections))
         ]
 
+    @torch.no_grad()
     def begin(self, injections: Sequence[Injection]) -> Prompts:
         """Prompts with what is injected corrected: ``beginning`` of them lets transformers generate the answers.
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
+from llamdex_fl.connectors.kin import summed_kin
+from llamdex_fl.connectors.old_money import old_money
 from llamdex_fl.connectors.units import UNITS, Number, Unit, unit_after
 
 __all__ = ["with_composites"]
@@ -51,6 +53,7 @@ def with_composites(numbers: Sequence[Number], text: str) -> list[Number]:
             chain.append((number.start, found[1], counted[-1]))
             reach = found[1]
     shorts = _written_short(text) if ":" in text or _COMPACT_HINT.search(text) else []
+    shorts += [*old_money(numbers, text), *summed_kin(numbers, text)]
     articles = _articles(counted, text)
     if not (shorts or articles or any(number.unit is not None for number in counted)):
         return counted

@@ -1,7 +1,8 @@
 """Numbers with their units, and what a number in one unit is in another: the value that a feature takes from it.
 
-Only units with an exact relation are known: clock time (seconds to weeks), age (months and years), mass, and mass in
-a volume. Everything else ("mm Hg", "euros") is no unit here, so that a number before it stays as it stands.
+Only units with an exact relation are known: clock time (seconds to weeks), age (months and years), mass, mass in a
+volume, and pounds of twenty shillings. Everything else ("mm Hg", "euros") is no unit here, so that a number before it
+stays as it stands.
 """
 
 import re
@@ -13,9 +14,9 @@ from typing import Literal
 
 from llamdex_fl.schema import Feature
 
-__all__ = ["UNITS", "Number", "Unit", "unit_after", "unit_of", "value_for", "values_for"]
+__all__ = ["STERLING", "UNITS", "Number", "Unit", "unit_after", "unit_of", "value_for", "values_for"]
 
-Dimension = Literal["clock", "calendar", "mass", "concentration"]
+Dimension = Literal["clock", "calendar", "mass", "concentration", "money"]
 _DAYS_A_YEAR = Decimal("365.25")
 _AGE = Decimal("0.01")
 
@@ -43,7 +44,7 @@ class Number:
         value: the number.
         unit: what it counts, where that stands behind it and is known.
         composite: its unit is part of it; mostly several numbers that make one ("4 minutes and 5 seconds"), which
-            are found beside it.
+            are found beside it. One without a unit is a sum of relatives (``kin.py``).
         ordinal: "14th", "fourteenth".
     """
 
@@ -89,6 +90,9 @@ _WRITTEN: tuple[tuple[Unit, str], ...] = (
     (_unit("minutes", "clock", "60"), r"minutes?|mins?"),
     (_unit("seconds", "clock", "1"), r"seconds?|secs?|s"),
 )
+#: Pounds of twenty shillings: no number has this unit but an amount in shillings or pence (``old_money.py``).
+STERLING = _unit("pounds", "money", "1")
+_STERLING = re.compile(r"(?:pounds?(?: sterling)?|GBP|\u00a3)", re.IGNORECASE)
 #: The units by name.
 UNITS = {unit.name: unit for unit, _ in _WRITTEN}
 _ANY = "|".join(f"(?P<u{index}>{pattern})" for index, (_, pattern) in enumerate(_WRITTEN))
@@ -110,6 +114,8 @@ def unit_after(text: str, position: int) -> tuple[Unit, int] | None:
 @cache
 def unit_of(written: str | None) -> Unit | None:
     """The unit that a schema gives a feature, None where it gives none or one that is not known here."""
+    if written and _STERLING.fullmatch(written.strip()):
+        return STERLING
     found = unit_after(written, 0) if written else None
     if found is None or re.match(r"\s*(?:per|a|an|/)\b", str(written)[found[1] :]):
         return None
@@ -134,8 +140,9 @@ def value_for(number: Number, feature: Feature) -> float | None:
     wanted, unit = unit_of(feature.unit), number.unit
     if number.ordinal and feature.unit is not None and (wanted is None or wanted.dimension != "calendar"):
         return None
-    if feature.unit is None:
-        return None if number.composite else number.value
+    if feature.unit is None or (number.composite and unit is None):
+        kin = unit is None and feature.unit is None and feature.kind == "integer"  # a sum of relatives
+        return number.value if kin or not number.composite else None
     if unit is None or wanted is unit:
         return number.value
     if wanted is None:

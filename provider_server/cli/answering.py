@@ -12,6 +12,7 @@ from provider_server.cli.main import app
 
 if TYPE_CHECKING:
     from llamdex_fl.assembly import Answer
+    from llamdex_fl.schema import Value
 
 __all__ = ["Home", "Json", "ask", "connect", "evaluate_questions", "found_home"]
 
@@ -38,9 +39,10 @@ def connect(
         bool, typer.Option("--reader-only", help="Train the reader into the cache, and leave the provider as it is.")
     ] = False,
 ) -> None:
-    """Train the reader for the provider's schemas and the injector for its LLM; no silo's records are needed or used.
+    """Train the reader for the provider's schemas; no silo's records are needed or used.
 
-    Schemas that were added since join the reader that knows the others, in seconds or minutes.
+    Schemas that were added since join the reader that knows the others, in seconds or minutes. The injector for the
+    packaged LLM comes with the package; for another LLM one is trained, once, whatever the schemas.
     """
     from llamdex_fl.base_llm.base import load_base_llm  # noqa: PLC0415 - torch, not for --help
     from provider_server.config import load_provider_config  # noqa: PLC0415
@@ -59,7 +61,9 @@ def connect(
             _, trained = fit_reader(config, fresh=fresh, on_progress=told)
         else:
             trained = fit_connectors(config, load_base_llm(config.base_llm), fresh=fresh, on_progress=told)
-    console.stdout.print("The connectors were trained." if trained else "The connectors were in the cache.")
+    console.stdout.print(
+        "The connectors were trained." if trained else "Nothing was to be trained: the connectors were there."
+    )
 
 
 @app.command()
@@ -92,6 +96,7 @@ def ask(
                 "experts": list(answer.silos),
                 "facts": dict(answer.facts),
                 "missing": list(answer.missing),
+                "conflicts": dict(answer.conflicts),
             }
         )
     else:
@@ -150,9 +155,15 @@ def _show(answer: "Answer") -> None:
     console.stdout.print(f"experts: {', '.join(answer.silos)} ({answer.schema})", highlight=False)
     table = Table("fact", "read in the question")
     for name, value in answer.facts.items():
+        rival = answer.conflicts.get(name)
+        also = f" (it seems to say {_said(rival)} as well)" if rival is not None else ""
         # A text that was read may hold what rich takes for markup.
-        table.add_row(name, Text("-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)))
+        table.add_row(name, Text(_said(value) + also))
     console.stdout.print(table)
+
+
+def _said(value: "Value") -> str:
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _show_report(report: dict[str, Any]) -> None:

@@ -90,8 +90,7 @@ def bench_connectors(
 ) -> None:
     """Time an assembly beside its base LLM, weigh both, time the injector's training, and hold its odds to experts'.
 
-    Takes about ten minutes of one core, and two more where the injector has to be trained first. No record is read:
-    questions and probabilities are made up.
+    Takes about ten minutes of one core. No record is read: questions and probabilities are made up.
     """
     from simulations.benchmarks.connectors import measure_connectors  # noqa: PLC0415 - keeps --help fast
 

@@ -7,6 +7,7 @@ import typer
 
 from llamdex_fl import console
 from llamdex_fl.base_llm.names import PACKAGED_MODEL
+from llamdex_fl.errors import InputError
 from simulations.cli.main import app
 
 __all__ = ["train_injector"]
@@ -36,6 +37,13 @@ def train_injector(
     from provider_server.fitting import PRACTICE_SCHEMAS  # noqa: PLC0415
     from silo_client.dp_optimizer import one_thread  # noqa: PLC0415
 
+    if unknown := sorted(set(without or ()) - set(PRACTICE_SCHEMAS)):
+        raise InputError(
+            "There are no such schemas in the practice to leave out.",
+            expected=", ".join(PRACTICE_SCHEMAS),
+            got=", ".join(unknown),
+            next_step="give --without one of these names",
+        )
     llm = load_base_llm(base)
     wordings = [training_wording(load_library_schema(own)) for own in PRACTICE_SCHEMAS if own not in (without or ())]
     recipe = connectors.InjectorRecipe(seed=seed)

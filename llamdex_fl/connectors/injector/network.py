@@ -1,6 +1,6 @@
 """The injector's network: how likely each outcome is becomes a few token vectors, for the LLM to read.
 
-The schema's outcomes stand in the prompt as plain sentences, after the question. The injected tokens follow them:
+The schema's outcomes stand in the prompt as plain sentences, before the question. The injected tokens follow it:
 
 - a mark an outcome: the LLM's own embedding of the token with which the outcome's sentence begins, turned so that the
   LLM is called to say it, and a vector that tells how likely the experts find it;
@@ -73,7 +73,7 @@ class Injector(nn.Module):
         """Tokens (K + MIXTURES, D) for outcomes' probabilities.
 
         Args:
-            probability_K: probabilities of the outcomes that stand in the prompt; they sum to 1.
+            probability_K: probabilities of the outcomes that are marked; they sum to 1.
             words_KD: the LLM's input embedding of the token with which each outcome's sentence begins; for a deeper
                 layer, its state there.
         """

@@ -30,7 +30,8 @@ def injected_tokens(injector: Injector, probability_K: Tensor, words_KD: Tensor,
         filler_D: input embedding of a token that means nothing here.
     """
     if injector.layer == 0:
-        tokens_KD: Tensor = injector(probability_K, words_KD)
+        # In the injector's own numbers, whatever the LLM's are.
+        tokens_KD: Tensor = injector(probability_K, words_KD.float())
         return tokens_KD
     return torch.cat([words_KD, filler_D.expand(MIXTURES, -1)])
 

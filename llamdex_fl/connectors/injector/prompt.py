@@ -29,7 +29,7 @@ __all__ = ["Frame", "Layers", "Offers", "joined", "marked"]
 
 #: Outcomes below this probability are not marked; the two likeliest always are.
 _UNLIKELY = 0.02
-#: Most tokens of sentences whose keys and values are kept; SmolLM2-135M has 46 kB of them a token.
+#: Most tokens whose keys and values are kept, openings included; SmolLM2-135M has 46 kB of them a token.
 _KEPT_TOKENS = 1024
 _LEAD = "Answer with one of these sentences, word for word:\n"
 _WORD = re.compile(r"[A-Z][a-z]{2,9}")
@@ -131,7 +131,7 @@ class Frame:
         """Keys and values of the opening and of sentences, computed when first wanted; of many, the last used stay."""
         layers = self._kept.pop(offered, None) or self.opened(offered)
         self._kept[offered] = layers
-        while len(self._kept) > 1 and sum(map(len, self._kept)) > _KEPT_TOKENS:
+        while len(self._kept) > 1 and sum(own[0][0].shape[1] for own in self._kept.values()) > _KEPT_TOKENS:
             self._kept.popitem(last=False)
         return layers
 

@@ -139,7 +139,7 @@ def _practices(frame: Frame, wordings: Sequence[Wording], recipe: InjectorRecipe
     practices = []
     for number in range(max(1, recipe.questions)):
         generator, own = generators[number % len(generators)]
-        sentences = own if rng.random() < recipe.own else _distinct(frame, rng)
+        sentences = own if rng.random() < recipe.own and _apart(frame, own) else _distinct(frame, rng)
         drawn = rng.sample(sentences, len(sentences))
         practices.append(practice(frame, frame.offers(drawn), generator.sample(rng).text, rng))
     return practices
@@ -169,13 +169,18 @@ def _loosened(own: Practice, words: Sequence[int], rng: random.Random) -> Practi
 
 def _distinct(frame: Frame, rng: random.Random) -> tuple[tuple[str, ...], ...]:
     """Made-up outcomes that begin differently for this tokenizer."""
-    while True:
-        sentences = made_up_outcomes(rng, frame.words)
-        try:
-            frame.offers(sentences)
-        except SchemaError:
-            continue
-        return sentences
+    while not _apart(frame, sentences := made_up_outcomes(rng, frame.words)):
+        pass
+    return sentences
+
+
+def _apart(frame: Frame, sentences: Sequence[Sequence[str]]) -> bool:
+    """Whether outcomes begin differently for this tokenizer."""
+    try:
+        frame.offers(sentences)
+    except SchemaError:
+        return False
+    return True
 
 
 @torch.no_grad()

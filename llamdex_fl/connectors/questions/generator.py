@@ -5,14 +5,14 @@
 
 import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from llamdex_fl.connectors.numbers import write_number
-from llamdex_fl.connectors.questions.grammar import article, capital, counting, joined, listing
+from llamdex_fl.connectors.questions.grammar import article, capital, counted, enumerated, joined, listing
 from llamdex_fl.connectors.questions.person import Person
 from llamdex_fl.connectors.questions.question import CLOSE, OPEN, Question, legible, unmarked
 from llamdex_fl.connectors.questions.records import sample_record
-from llamdex_fl.connectors.questions.saying import can_say, fits, months_of, say
+from llamdex_fl.connectors.questions.saying import can_say, fits, months_of, other_numbers, say
 from llamdex_fl.connectors.questions.typing_errors import typed_badly
 from llamdex_fl.connectors.questions.wording import Form, Phrase, Subject, Wording
 from llamdex_fl.errors import SchemaError
@@ -20,7 +20,6 @@ from llamdex_fl.schema import Feature, Value
 
 __all__ = ["QuestionGenerator"]
 
-_SURNAMES = ("Okafor", "Lindqvist", "Moreau", "Hughes", "Petrov", "Tanaka", "Silva", "Novak", "Byrne", "Haddad")
 _PROSE, _LETTER, _NOTES, _BULLETS, _PAIRS = "prose", "letter", "notes", "bullets", "pairs"
 _JOINTS_TRIED = 100  # of hundreds, which take long to look at
 _TRIES = 20  # one in ten thousand fails the first
@@ -115,7 +114,8 @@ class QuestionGenerator:
         mark = self._marks(subject.states)
         if subject.states:
             definite = mark + definite + CLOSE * len(mark)
-        return Person(subject, pronoun, definite, mark[:1])
+        said = [name for name in subject.states if name in {"sex", "gender"}] or list(subject.states)[:1]
+        return Person(subject, pronoun, definite, self._marks(said))  # what he and she say
 
     def _intro(
         self, record: Mapping[str, Value], person: Person, remaining: set[str], rng: random.Random, register: str
@@ -222,20 +222,30 @@ class QuestionGenerator:
         return rng.choices(pool, weights)[0]
 
     def _say(self, phrase: Phrase, record: Mapping[str, Value], person: Person, rng: random.Random) -> str:
-        text = person.fill(phrase.text, rng)
+        text, listed = phrase.text, phrase.counted if len(phrase.counted) > 1 else ()
+        if phrase.counted:
+            text = text.replace("{counted}", self._counted(phrase.counted, record, rng))
+        text = other_numbers(person.fill(text, rng), rng)
         for name in sorted(phrase.numbers):  # a set's order changes from process to process
             slot = r"\{" + re.escape(name) + r"(?::(\w+))?\}"
-            # "{v}mm" and "\u00a3{v}" want digits: number words would run into the letters.
-            glued = re.search(rf"[^\W_]{slot}|[\u00a3$\u20ac]{slot}|{slot}[^\W_]", text)
+            # "{v}mm", "\u00a3{v}" and "{v}/80" want digits: number words would run into the letters.
+            glued = re.search(rf"[^\W_]{slot}|[\u00a3$\u20ac/]{slot}|{slot}[^\W_]|{slot}/", text)
             for match in re.finditer(slot, text):
                 value, form = _as_float(record[name]), match[1]
                 number = self._number(name, value, rng, worded=0.0 if glued else 0.2, form=form)
                 text = text.replace(match[0], number, 1)
-        if phrase.counted:
-            nouns = self._wording.counted_nouns[phrase.counted]
-            text = text.replace("{counted}", counting(int(_as_float(record[phrase.counted])), nouns, rng))
-        marks = self._marks(phrase.covers() - phrase.numbers)
+        marks = self._marks(phrase.covers() - phrase.numbers - frozenset(listed))
         return marks + text + CLOSE * len(marks)
+
+    def _counted(self, names: Sequence[str], record: Mapping[str, Value], rng: random.Random) -> str:
+        """Nouns that sum to a feature's count; to those of several in any order, each noun marked for its own."""
+        parts = []
+        for name in names:
+            nouns = counted(int(_as_float(record[name])), self._wording.counted_nouns[name], rng)
+            parts += [self._marks([name]) + noun + CLOSE for noun in nouns] if len(names) > 1 else nouns
+        if len(names) > 1:
+            rng.shuffle(parts)
+        return enumerated(parts)
 
     def _marks(self, names: Iterable[str]) -> str:
         """Opening marks of these features, in the schema's order."""
@@ -290,7 +300,7 @@ class QuestionGenerator:
         rng.shuffle(tail)
         chat = self._wording.chatter
         for _ in range(rng.choice([0, 0, 1, 2]) if letter else rng.choice([0, 0, 0, 1])):
-            tail.insert(rng.randint(0, len(tail)), self._chatter(rng.choice(chat["aside"]), person, rng))
+            tail.insert(rng.randint(0, len(tail)), person.chat(rng.choice(chat["aside"]), rng))
         text = " ".join(capital(s) + "." for s in head + tail)
         opener = rng.choice(chat["opener"]) if letter and chat["opener"] else ""
         closer = rng.choice(chat["closer"]) if letter and chat["closer"] and rng.random() < 0.4 else ""  # noqa: PLR2004
@@ -305,7 +315,7 @@ class QuestionGenerator:
         else:
             parts = [ask, text] if rng.random() < 0.2 else [text, ask]  # noqa: PLR2004
         glue = rng.choice([" ", " ", "\n"])
-        return glue.join(self._chatter(p, person, rng) for p in (opener, *parts, closer) if p)
+        return glue.join(person.chat(p, rng) for p in (opener, *parts, closer) if p)
 
     def _listed(  # noqa: PLR0913, PLR0917 - one step of ask(), with what the steps before it made
         self,
@@ -328,7 +338,7 @@ class QuestionGenerator:
         rng.shuffle(items)
         if rng.random() < 0.2:  # noqa: PLR2004
             place = rng.randint(0, len(items))
-            items.insert(place, self._chatter(rng.choice(self._wording.chatter["aside"]), person, rng))
+            items.insert(place, person.chat(rng.choice(self._wording.chatter["aside"]), rng))
         if intro:
             items.insert(0 if rng.random() < 0.8 else rng.randint(0, len(items)), intro.rstrip(","))  # noqa: PLR2004
         ask = person.fill(rng.choice(self._wording.ask[rng.choice(["short", "short", "sentence"])]), rng)
@@ -354,13 +364,6 @@ class QuestionGenerator:
         unit = f" {feature.unit}" if feature.unit and rng.random() < 0.3 else ""  # noqa: PLR2004
         return f"{rng.choice(labels)}{glue}{self._number(name, _as_float(value), rng)}{unit}"
 
-    @staticmethod
-    def _chatter(text: str, person: Person, rng: random.Random) -> str:
-        text = person.fill(text, rng).replace("{name}", rng.choice(_SURNAMES))
-        while "{n}" in text:
-            text = text.replace("{n}", str(rng.choice([rng.randint(2, 99), rng.randint(100, 9999)])), 1)
-        return text
-
     # -- finish ------------------------------------------------------------------------------------------------
 
     def _with_noise(self, text: str, rng: random.Random) -> str:
@@ -375,8 +378,9 @@ class QuestionGenerator:
 
 
 def _sayable(phrase: Phrase, record: Mapping[str, Value]) -> bool:
-    """Whether the forms of a phrase's numbers can say these values."""
-    return all(can_say(form, record[name]) for name, form in phrase.forms)
+    """Whether the forms of a phrase's numbers can say these values, and its nouns these counts."""
+    some = all(record[name] for name in phrase.counted)
+    return some and all(can_say(form, record[name]) for name, form in phrase.forms)
 
 
 def _is_infant(feature: Feature, age: Value) -> bool:

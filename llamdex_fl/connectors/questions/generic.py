@@ -6,6 +6,7 @@ wordings of a domain, for the questions that use the schema's own words (a form,
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from llamdex_fl.connectors.questions.grammar import article
@@ -46,9 +47,9 @@ _SAID_BY: dict[str, tuple[dict[str, list[str]], list[str]]] = {
         {
             "clause": ["{}: yes", "as for {}, the answer is yes", "there is {}", "{} is confirmed"],
             "np": ["{}", "{} (yes)"],
-            "note": ["{}", "{}: yes", "{} +", "{} yes", "with {}"],
+            "note": ["{}", "{}: yes", "{} +", "{} yes", "with {}", "{}: positive", "{} - yes"],
         },
-        ["yes", "y", "true", "present", "positive"],
+        ["yes", "y", "true", "present", "positive", "Y", "+"],
     ),
     _NO: (
         {
@@ -60,9 +61,9 @@ _SAID_BY: dict[str, tuple[dict[str, list[str]], list[str]]] = {
                 "there is not any {}",
             ],
             "np": ["no {}", "{} (no)", "not any {}"],
-            "note": ["no {}", "{}: no", "without {}", "{} no", "not {}"],
+            "note": ["no {}", "{}: no", "without {}", "{} no", "not {}", "{} -", "{}: negative", "{} - no"],
         },
-        ["no", "n", "false", "absent", "negative", "none"],
+        ["no", "n", "false", "absent", "negative", "none", "N", "-"],
     ),
 }
 _LEADS = ("Tell me,", "I would like to know:", "What do you think:", "Can you say:", "My question:")
@@ -118,6 +119,7 @@ def generic_document(
             {"noun": ["case", "record", "entry"], "short": ["case", "record"], "pronoun": "it", "states": {}},
         ],
         "feature": features,
+        "joint": _pairs(schema, features),
         "ask": _ask(schema, nouns),
         "chatter": {"opener": _OPENERS, "aside": _ASIDES, "closer": _CLOSERS},
     }
@@ -192,6 +194,18 @@ def _numeric(feature: Feature, labels: Sequence[str]) -> dict[str, Any]:
     return entry
 
 
+def _pairs(schema: Schema, features: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Two numbers in one breath: names first and then the values, or name by name."""
+    numeric = [feature.name for feature in schema.features if not feature.is_category and not feature.is_text]
+    clause, note = list[str](), list[str]()
+    for one, other in [*pairwise(numeric), *pairwise(reversed(numeric))]:
+        a, b = (next(label for label in features[name]["label"] if "_" not in label) for name in (one, other))
+        clause += [f"{{his}} {a} and {b} are {{{one}}} and {{{other}}}", f"{a} is {{{one}}} and {b} {{{other}}}"]
+        clause += [f"{a} and {b} were {{{one}}} and {{{other}}} respectively"]
+        note += [f"{a} / {b}: {{{one}}} / {{{other}}}", f"{a} {{{one}}} and {b} {{{other}}}"]
+    return [{"form": form, "text": texts} for form, texts in (("clause", clause), ("note", note)) if texts]
+
+
 def _yes_no(feature: Feature, labels: Sequence[str]) -> dict[str, Any]:
     spoken = [label for label in labels if "_" not in label] or list(labels)
     values = {
@@ -232,8 +246,16 @@ def _category(labels: Sequence[str], words: Mapping[str, Sequence[str]], shared:
 
 def _absent(labels: Sequence[str]) -> dict[str, list[str]]:
     spoken = [label for label in labels if "_" not in label] or list(labels)
-    clauses = ("nobody noted {{his}} {}", "{{his}} {} is not known", "the {} is missing")
-    notes = ("{} unknown", "{}: ?", "{} not recorded", "{} n/a")
+    clauses = (
+        "nobody noted {{his}} {}",
+        "{{his}} {} is not known",
+        "the {} is missing",
+        "of {{his}} {} nothing is known",
+        "I do not know the {}",
+        "what the {} was, nobody recorded",
+        "no {} is on file",
+    )
+    notes = ("{} unknown", "{}: ?", "{} not recorded", "{} n/a", "no {} on file", "{} missing", "{} not given")
     return {
         "clause": [text.format(label) for label in spoken for text in clauses],
         "note": [text.format(label) for label in spoken for text in notes],

@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Sequence
 
-__all__ = ["article", "capital", "counting", "joined", "listing"]
+__all__ = ["article", "capital", "counted", "enumerated", "joined", "listing"]
 
 _COUNT_WORDS = ("no", "a", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -34,8 +34,11 @@ def joined(clauses: list[str], rng: random.Random) -> str:
     return text
 
 
-def counting(count: int, nouns: tuple[Sequence[str], Sequence[str]], rng: random.Random) -> str:
-    """A count as a list of nouns that sum to it: "two sisters and a brother"; ``nouns`` are singulars and plurals."""
+def counted(count: int, nouns: tuple[Sequence[str], Sequence[str]], rng: random.Random) -> list[str]:
+    """A count as nouns that sum to it: "two sisters", "a brother"; ``nouns`` are singulars and plurals.
+
+    A singular that begins with "{his}" takes no article.
+    """
     singular, plural = nouns
     # A plural that several nouns share is a fallback for a noun of which there can be one ("mother").
     several = [plural.count(word) == 1 and " or " not in word for word in plural]
@@ -47,10 +50,16 @@ def counting(count: int, nouns: tuple[Sequence[str], Sequence[str]], rng: random
         index = rng.choice((free if taken == 1 else many) or range(len(singular)))
         used.add(index)
         if taken == 1:
-            one = rng.choice([article(singular[index]), "one", "1"])
-            parts.append(f"{one} {singular[index]}")
+            owned = singular[index].startswith("{his}")
+            one = "" if owned else rng.choice([article(singular[index]), "one", "1"]) + " "
+            parts.append(f"{one}{singular[index]}")
         else:
             word = str(taken) if rng.random() < 0.3 else _COUNT_WORDS[taken]  # noqa: PLR2004
             parts.append(f"{word} {plural[index]}")
         left -= taken
+    return parts
+
+
+def enumerated(parts: Sequence[str]) -> str:
+    """Parts with commas between, and "and" before the last: "two sisters and a brother"."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

@@ -4,10 +4,12 @@ import random
 from dataclasses import dataclass
 
 from llamdex_fl.connectors.questions.question import CLOSE
+from llamdex_fl.connectors.questions.saying import other_numbers
 from llamdex_fl.connectors.questions.wording import Subject
 
 __all__ = ["Person"]
 
+_SURNAMES = ("Okafor", "Lindqvist", "Moreau", "Hughes", "Petrov", "Tanaka", "Silva", "Novak", "Byrne", "Haddad")
 _VERBS = {
     "he": {"has": "has", "is": "is", "was": "was", "does": "does"},
     "they": {"has": "have", "is": "are", "was": "were", "does": "do"},
@@ -20,6 +22,7 @@ _PRONOUNS = {
     "it": ("it", "it", "its"),
     "I": ("I", "me", "my"),
 }
+_SPOUSES = {"he": "wife", "she": "husband"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,22 @@ class Person:
         """The verbs that agree with the subject pronoun."""
         return _VERBS.get(self.pronoun, _VERBS["he"])
 
+    def chat(self, text: str, rng: random.Random) -> str:
+        """Resolve the slots of a text that has nothing to do with the record: the person's, numbers, a surname."""
+        text = other_numbers(self.fill(text, rng), rng).replace("{name}", rng.choice(_SURNAMES))
+        while "{n}" in text:
+            text = text.replace("{n}", str(rng.choice([rng.randint(2, 99), rng.randint(100, 9999)])), 1)
+        return text
+
     def fill(self, text: str, rng: random.Random) -> str:
         """Resolve the person slots of a phrase, verbs agreeing with what stands for the subject."""
         he, him, his = self.pronouns()
+        spouse = _SPOUSES.get(self.pronoun, "spouse")
+        if self.mark and self.pronoun in _SPOUSES:
+            spouse = f"{self.mark}{spouse}{CLOSE}"
         verbs = self.verbs()
         if self.pronoun != "I" and "{he}" in text and rng.random() < 0.25:  # noqa: PLR2004 - the noun now and then
             he, verbs = self.definite, _VERBS["he"]
-        for slot, word in {"he": he, "him": him, "his": his, **verbs}.items():
+        for slot, word in {"he": he, "him": him, "his": his, "spouse": spouse, **verbs}.items():
             text = text.replace("{" + slot + "}", word)
         return text

@@ -3,11 +3,14 @@
 import math
 import random
 
+from llamdex_fl.connectors.old_money import in_pounds
 from llamdex_fl.connectors.questions.saying import MOST_MONTHS, fits
 from llamdex_fl.schema import Feature, Schema, Value
 
 #: How often an age is a small child's, in whole months: chance alone would make next to none of them.
 _IN_MONTHS = 0.08
+#: How often an amount of pounds is one of shillings and pence.
+_IN_PENCE = 0.35
 
 __all__ = ["sample_record"]
 
@@ -27,9 +30,9 @@ def _sample_value(feature: Feature, rng: random.Random) -> Value:
     if feature.is_category:
         return rng.choice(feature.categories)
     low, high = feature.low_high()
-    if fits("months", feature) and feature.kind == "number" and rng.random() < _IN_MONTHS:
-        months = round(rng.randint(1, MOST_MONTHS) / 12, 2)
-        return min(max(months, low), high)
+    in_parts = _in_parts(feature, rng)
+    if in_parts is not None:
+        return min(max(in_parts, low), high)
     if low <= 0 <= high and rng.random() < 0.2:  # noqa: PLR2004 - "none" is a common thing to say
         return 0.0
     if low == -1.0 and feature.kind == "integer" and rng.random() < 0.2:  # noqa: PLR2004 - a mark: "never", "none"
@@ -45,6 +48,16 @@ def _sample_value(feature: Feature, rng: random.Random) -> Value:
         return float(value)
     rounded = round(value, _decimals(high - low, rng))
     return min(max(rounded, low), high) + 0.0  # nobody says minus zero
+
+
+def _in_parts(feature: Feature, rng: random.Random) -> float | None:
+    """Now and then an age in whole months, or an amount with shillings and pence."""
+    if fits("months", feature) and feature.kind == "number" and rng.random() < _IN_MONTHS:
+        return round(rng.randint(1, MOST_MONTHS) / 12, 2)
+    if fits("sterling", feature) and rng.random() < _IN_PENCE:
+        pounds = rng.choice([rng.uniform(3, 16), rng.uniform(3, 60), rng.uniform(*feature.low_high())])
+        return in_pounds(round(pounds) * 240 + rng.choice([12 * rng.randint(1, 19), rng.randint(1, 239)]))
+    return None
 
 
 def _decimals(span: float, rng: random.Random) -> int:

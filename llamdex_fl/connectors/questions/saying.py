@@ -1,27 +1,41 @@
-"""The forms in which a slot may say a number: a duration, months of age, milligrams, an ordinal, times.
+"""The forms in which a slot may say a number: a duration, months of age, milligrams, old money, an ordinal, times.
 
 Each form says some values only; ``can_say`` tells which, so that a generator takes another phrase for the others.
 What ``say`` writes, ``find_numbers`` finds again with the value that was said; a property test keeps it so.
 """
 
 import random
+import re
 from decimal import Decimal
 
 from llamdex_fl.connectors.numbers import ordinal_words, write_number
+from llamdex_fl.connectors.old_money import in_pounds
 from llamdex_fl.connectors.units import unit_of
 from llamdex_fl.schema import Feature, Value
 
-__all__ = ["FORMS_OF_NUMBERS", "MOST_MONTHS", "can_say", "fits", "months_of", "say"]
+__all__ = [
+    "FORMS_OF_NUMBERS",
+    "MOST_MONTHS",
+    "OTHER_NUMBER",
+    "can_say",
+    "fits",
+    "months_of",
+    "other_numbers",
+    "say",
+]
 
 #: Each form of a slot, with what a feature must be to take it.
 FORMS_OF_NUMBERS = {
     "duration": "a feature whose unit is seconds",
     "months": "a feature whose unit is years",
     "milli": "a feature whose unit is g/l",
+    "sterling": "a feature whose unit is pounds",
     "ordinal": "an integer",
     "times": "an integer",
 }
-_UNIT = {"duration": "seconds", "months": "years", "milli": "g/l"}
+#: A slot for a number between two bounds that is no feature's: "BP {v}/{n:55-105}"; decimals where a bound has some.
+OTHER_NUMBER = re.compile(r"n:(?P<low>\d+(?:\.\d+)?)-(?P<high>\d+(?:\.\d+)?)")
+_UNIT = {"duration": "seconds", "months": "years", "milli": "g/l", "sterling": "pounds"}
 MOST_MONTHS, _MOST_ORDINAL, _MOST_TIMES = 36, 99, 99
 _HALF_A_MINUTE, _MINUTE, _HOUR = 30, 60, 3600
 
@@ -42,6 +56,8 @@ def can_say(form: str, value: Value) -> bool:
         return months_of(value) is not None
     if form == "milli":
         return value >= 0 and Decimal(repr(value)) * 10_000 % 1 == 0
+    if form == "sterling":
+        return value > 0 and _pence_of(value) is not None
     least, most = {"duration": (0, 1e6), "ordinal": (1, _MOST_ORDINAL), "times": (1, _MOST_TIMES)}[form]
     return value.is_integer() and least <= value <= most
 
@@ -65,9 +81,53 @@ def say(form: str, value: float, rng: random.Random, *, worded: float = 0.3) -> 
         return _digits(milli, rng, words) + rng.choice(
             [" mg/l", " mg/l", " mg/L", "mg/l" if not words else " mg/l", " mg per litre", " milligrams per liter"]
         )
+    if form == "sterling":
+        return _sterling(_pence_of(value) or 0, rng, words)
     if form == "ordinal":
         return ordinal_words(whole, rng) if words else f"{whole}{_suffix(whole)}"
     return {1: "once", 2: "twice"}.get(whole) or f"{_digits(whole, rng, words)} times"
+
+
+def _pence_of(pounds: float) -> int | None:
+    """The pence that an amount of pounds says, rounded to four decimals as lists have it; None where it is whole."""
+    pence = round(pounds * 240)
+    return pence if in_pounds(pence) == pounds and pence % 240 else None
+
+
+def _sterling(pence: int, rng: random.Random, words: float) -> str:
+    """Pounds, shillings and pence; no pounds and no pence where there are none."""
+    pounds, rest = divmod(pence, 240)
+    shillings, left = divmod(rest, 12)
+    if pounds and not pence % 252 and rng.random() < 0.5:  # noqa: PLR2004 - as often as not
+        return _several(pence // 252, "guinea", rng, words)
+    parts = [_several(pounds, "pound", rng, words)] if pounds else []
+    parts += [_several(shillings, "shilling", rng, words)] if shillings else []
+    parts += [_digits(left, rng, words) + (" pence" if left > 1 else " penny")] if left else []
+    long = ["".join([*(f"{part}, " for part in parts[:-2]), parts[-2], " and ", parts[-1]]) if parts[1:] else parts[0]]
+    long += [" ".join(parts), ", ".join(parts)]
+    if words:
+        return rng.choice(long)
+    dots = rng.choice(["", "", "."])
+    short = [f"£{pounds}"] if pounds else []
+    short += [f"{shillings}s{dots}"] if shillings else []
+    short += [f"{left}d{dots}"] if left else []
+    ways = [*long, " ".join(short)] if pounds or (shillings and left) else long
+    if pounds:
+        ways += [" ".join(short), ", ".join(short)]
+        mark = rng.choice("/-.")
+        ways += [f"£{pounds}{mark}{shillings}{mark}{left}"] if left else []
+    return rng.choice(ways)
+
+
+def other_numbers(text: str, rng: random.Random) -> str:
+    """A text with numbers for its slots of numbers that are no feature's."""
+
+    def drawn(match: re.Match[str]) -> str:
+        low, high = match["low"], match["high"]
+        decimals = max(len(bound.partition(".")[2]) for bound in (low, high))
+        return f"{rng.uniform(float(low), float(high)):.{decimals}f}"
+
+    return re.sub(r"\{" + OTHER_NUMBER.pattern + r"\}", drawn, text) if "{n:" in text else text
 
 
 def _digits(value: float, rng: random.Random, words: float) -> str:

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from llamdex_fl.connectors.questions.saying import FORMS_OF_NUMBERS, fits
+from llamdex_fl.connectors.questions.saying import FORMS_OF_NUMBERS, OTHER_NUMBER, fits
 from llamdex_fl.errors import SchemaError
 from llamdex_fl.schema import Feature, Schema, Value
 
@@ -34,9 +34,9 @@ FORMS: tuple[Form, ...] = ("clause", "np", "note")
 #: How a subject may be spoken of; a subject that says nothing of its sex may also speak of itself.
 _PRONOUNS = ("he", "she", "they", "it", "I")
 _FEATURE_KEYS = {"label", "clause", "np", "note", "absent", "value", "counted"}
-_PERSON_SLOTS = {"he", "him", "his", "has", "is", "was", "does"}
+_PERSON_SLOTS = {"he", "him", "his", "spouse", "has", "is", "was", "does"}
 _CHATTER_SLOTS = {"n", "name"}
-_SLOT = re.compile(r"\{([\w:]*)\}")
+_SLOT = re.compile(r"\{([\w:.-]*)\}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +44,7 @@ class Phrase:
     """A phrase that states features.
 
     ``states`` are the values that its words say, ``numbers`` the numeric features whose slots it holds, ``absent``
-    the features that it says are not known. ``counted`` names the feature that a ``{counted}`` slot lists. ``forms``
+    the features that it says are not known. ``counted`` names the features that a ``{counted}`` slot lists. ``forms``
     are the features of slots with a form ("{day:ordinal}"), each with its form, which may not say every value.
     """
 
@@ -53,12 +53,12 @@ class Phrase:
     states: Mapping[str, Value] = field(default_factory=dict)
     numbers: frozenset[str] = frozenset()
     absent: frozenset[str] = frozenset()
-    counted: str | None = None
+    counted: tuple[str, ...] = ()
     forms: frozenset[tuple[str, str]] = frozenset()
 
     def covers(self) -> frozenset[str]:
         """The present features that the phrase says."""
-        return frozenset(self.states) | self.numbers | (frozenset({self.counted}) if self.counted else frozenset())
+        return frozenset(self.states) | self.numbers | frozenset(self.counted)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,7 +206,7 @@ class _Collector:
         for name, entry in self._table(top.get("feature", {}), "feature").items():
             self._feature(self._schema.feature(name), self._table(entry, f"feature.{name}", _FEATURE_KEYS))
         for entry in self._list(top, "joint"):
-            self._joint(self._table(entry, "joint", {"form", "text", "states", "absent"}))
+            self._joint(self._table(entry, "joint", {"form", "text", "states", "absent", "counted"}))
         for place, collected in (("ask", self._ask), ("chatter", self._chatter)):
             entry = self._table(top.get(place, {}), place, set(collected))
             allowed = _PERSON_SLOTS | (_CHATTER_SLOTS if place == "chatter" else set())
@@ -216,6 +216,8 @@ class _Collector:
     def wording(self) -> Wording:
         if not self._subjects or not self._ask["sentence"] or not self._ask["short"]:
             raise self._wrong("subject and ask", "at least one subject, one ask.sentence and one ask.short", "none")
+        if unlisted := sorted({name for phrase in self._phrases for name in phrase.counted} - set(self._counted)):
+            raise self._wrong("counted of a joint", "features with nouns under counted", ", ".join(unlisted))
         return Wording(
             schema=self._schema,
             subjects=tuple(self._subjects),
@@ -253,7 +255,8 @@ class _Collector:
         if not all(isinstance(text, str) and text.strip() for text in texts):
             raise self._wrong(key, "a list of texts", repr(texts)[:80])
         for text in texts if slots is not None else ():
-            if not set(_SLOT.findall(text)) <= (slots or set()):
+            held = {slot for slot in _SLOT.findall(text) if not ("n" in (slots or ()) and OTHER_NUMBER.fullmatch(slot))}
+            if not held <= (slots or set()):
                 raise self._wrong(
                     f"{key}: {text!r}", f"no slots but {', '.join(sorted(slots or set())) or 'none'}", text
                 )
@@ -317,16 +320,23 @@ class _Collector:
         for one, many in zip(singular, plural, strict=True):
             nouns.setdefault(one, many)
         for form in FORMS:
-            self._phrases += [Phrase(form=form, text=text, counted=feature.name) for text in self._texts(entry, form)]
+            self._phrases += [
+                Phrase(form=form, text=text, counted=(feature.name,)) for text in self._texts(entry, form)
+            ]
 
     def _joint(self, entry: Mapping[str, Any]) -> None:
         form, absent = entry.get("form"), [self._schema.feature(name).name for name in self._texts(entry, "absent")]
         if form not in FORMS or not entry.get("text"):
             raise self._wrong("joint", f"a form ({', '.join(FORMS)}) and texts", repr(entry)[:80])
+        counted = tuple(self._schema.feature(name).name for name in self._texts(entry, "counted"))
         for text in self._texts(entry, "text"):
-            self._phrases.append(self._phrase(form, text, states=self._states(entry), absent=absent))
+            if bool(counted) != ("{counted}" in text):
+                raise self._wrong(
+                    repr(text), "features under counted, and the slot {counted}, or neither", repr(counted)
+                )
+            self._phrases.append(self._phrase(form, text, states=self._states(entry), absent=absent, counted=counted))
 
-    def _phrase(
+    def _phrase(  # noqa: PLR0913 - what a phrase may say
         self,
         form: Form,
         text: str,
@@ -334,13 +344,14 @@ class _Collector:
         feature: Feature | None = None,
         states: Mapping[str, Value] | None = None,
         absent: Iterable[str] = (),
+        counted: tuple[str, ...] = (),
     ) -> Phrase:
         numbers, said_as = set[str](), set[tuple[str, str]]()
         for slot in _SLOT.findall(text):
             name, _, shape = slot.partition(":")
             said = feature
             if name != "v" or feature is None or feature.is_category:
-                if slot in _PERSON_SLOTS:
+                if slot in _PERSON_SLOTS or OTHER_NUMBER.fullmatch(slot) or (counted and slot == "counted"):
                     continue
                 if name in {"v", *_CHATTER_SLOTS} or (said := self._schema.feature(name)).is_category:
                     raise self._wrong(repr(text), "a slot that docs/wording.md allows here", slot)
@@ -358,6 +369,7 @@ class _Collector:
             states=states or {},
             numbers=frozenset(numbers),
             absent=frozenset(absent),
+            counted=counted,
             forms=frozenset(said_as),
         )
 

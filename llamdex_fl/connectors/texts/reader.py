@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from llamdex_fl.connectors.reader import MOST_TOKENS, Reader, Reading
 from llamdex_fl.connectors.reader.network import EncodedQuestions, SchemaVocabulary
-from llamdex_fl.connectors.reader.reader import ROUTED, Batch
+from llamdex_fl.connectors.reader.reader import ROUTED, Batch, Facts
 from llamdex_fl.connectors.texts.network import TextReaderNetwork, spans, words
 from llamdex_fl.schema import MOST_TEXT_CHARACTERS, Schema, Value, parse_schema
 
@@ -85,7 +85,7 @@ class TextReader(Reader):
         routes_BS = torch.sigmoid(self.network.routes(encoded, names))
         chosen = [names.index(schema)] * len(texts) if schema else routes_BS.argmax(-1).tolist()
         readings = []
-        decided: dict[int, tuple[dict[str, Value], dict[str, float]]] = {}
+        decided: dict[int, Facts] = {}
         for name in {names[index] for index in chosen if not self.schemas[names[index]].is_text}:
             rows = [row for row, index in enumerate(chosen) if names[index] == name]
             decided |= self._parsed(name, batch.rows(rows), encoded.rows(rows), rows)
@@ -94,13 +94,16 @@ class TextReader(Reader):
             cut = batch.cut[row]
             if own.is_text:
                 value, sure = self._text(own, batch, encoded, row)
-                features: dict[str, Value] = {own.features[0].name: value}
-                confidence = {own.features[0].name: sure}
+                facts = Facts({own.features[0].name: value}, {own.features[0].name: sure}, {})
                 cut = len(value) > MOST_TEXT_CHARACTERS
             else:
-                features, confidence = decided[row]
+                facts = decided[row]
             routed = schema is not None or probability > (_ROUTED_TEXT if own.is_text else ROUTED)
-            readings.append(Reading(own.name if routed else None, probability, features, confidence, cut))
+            readings.append(
+                Reading(
+                    own.name if routed else None, probability, facts.features, facts.confidence, cut, facts.conflicts
+                )
+            )
         return readings
 
     def _text(self, schema: Schema, batch: Batch, encoded: EncodedQuestions, row: int) -> tuple[str, float]:

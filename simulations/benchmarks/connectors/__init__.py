@@ -18,11 +18,13 @@ TARGETS = {
     "ttft.ratio": 1.05,
     "per_token.ratio": 1.05,
     "peak_memory.ratio": 1.10,
+    "experts.seat_hundredth_ms": 1000.0,
+    "experts.growth_per_ten": 0.01,
     "injector_step.speedup": 10.0,
     "calibration.ece": 0.02,
 }
 #: Modules of this package, in the order in which they are run.
-SECTIONS = ("speed", "memory", "injector_step", "calibration", "general_ability")
+SECTIONS = ("speed", "memory", "experts", "injector_step", "calibration", "general_ability")
 
 
 def measure_connectors(*, rounds: int = 5, on_section: Callable[[str, int, int], None] | None = None) -> Any:  # noqa: ANN401 - a JSON document
@@ -34,8 +36,8 @@ def measure_connectors(*, rounds: int = 5, on_section: Callable[[str, int, int],
         on_section: told (section, sections done, in all).
 
     Returns:
-        A JSON document with ``ttft``, ``per_token``, ``whole_answer``, ``peak_memory``, ``injector_step``,
-        ``calibration`` and ``general_ability``.
+        A JSON document with ``ttft``, ``per_token``, ``whole_answer``, ``peak_memory``, ``experts``,
+        ``injector_step``, ``calibration`` and ``general_ability``.
     """
 
     def told(section: str, done: int) -> None:

@@ -19,7 +19,7 @@ from llamdex_fl.privacy import Guarantee, LaplaceCounts, SampledGaussian
 from llamdex_fl.schema import Schema, load_library_schema
 from provider_server.fitting import fit_injector
 
-__all__ = ["SCHEMAS", "TEXTS", "Parts", "assembled", "load_parts", "questions"]
+__all__ = ["SCHEMAS", "TEXTS", "Parts", "assembled", "load_parts", "questions", "seat"]
 
 #: Schemas of tables, on whose questions the injector has practised.
 SCHEMAS = ("heart", "titanic", "bank", "nursery", "wine")
@@ -38,7 +38,7 @@ class Parts:
 
 
 def load_parts() -> Parts:
-    """The packaged LLM with the injector of the cache, which is trained if it is not there (minutes)."""
+    """The packaged LLM with its injector, which is trained if the package has none (minutes)."""
     base = load_base_llm()
     folder, _ = fit_injector(base)
     schemas = [load_library_schema(name) for name in SCHEMAS]
@@ -51,7 +51,7 @@ def assembled(base: BaseLLM, reader: Reader, injector_folder: Path) -> Assembled
     assembly = AssembledLlamdex(base, reader, Injector.load(injector_folder, base_digest=base.digest))
     for schema in reader.schemas.values():
         for number, silo in enumerate(_SILOS):
-            assembly.seat(schema.name, _seat(schema, silo, number))
+            assembly.seat(schema.name, seat(schema, silo, number))
     return assembly
 
 
@@ -64,7 +64,8 @@ def questions(schema: str) -> Callable[[random.Random], str]:
     return lambda rng: tables.sample(rng).text
 
 
-def _seat(schema: Schema, silo: str, seed: int) -> Seat:
+def seat(schema: Schema, silo: str, seed: int) -> Seat:
+    """A made-up expert of a silo, of the size that a trained one has."""
     rng = np.random.default_rng(seed)
     tensors = {
         name: rng.normal(0.0, _WEIGHT, shape).astype(np.float32)

@@ -30,8 +30,8 @@ def test_both_training_steps_that_are_timed_have_the_same_loss(
     frame, injector = Frame(base), Injector(base.width, 0.2, base.digest)
     questions = ["ripe?", "A red fruit of 51 grams, is it ripe?"]
     offers, rng = frame.target_offers(toy_schema.target), random.Random(0)
-    prompts = [(question, practice(frame, offers, question, rng)) for question in questions]
-    suffix = suffix_loss(frame, injector, [own for _, own in prompts], random.Random(1), sentence=False)
+    prompts = [practice(frame, offers, question, rng) for question in questions]
+    suffix = suffix_loss(frame, injector, prompts, random.Random(1), sentence=False)
     whole = _whole_loss(frame, injector, prompts, random.Random(1))
     torch.testing.assert_close(suffix, whole, atol=1e-4, rtol=1e-4)
 

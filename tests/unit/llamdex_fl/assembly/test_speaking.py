@@ -45,7 +45,7 @@ def injector(base: BaseLLM, toy_wording: Wording) -> Injector:
 
 @pytest.fixture
 def injections(toy_schema: Schema) -> list[Injection]:
-    """One of them has three outcomes, so that what follows the questions differs in length."""
+    """One schema has three outcomes, so that what stands before the questions and after them differs in length."""
     target = toy_schema.target
     other = replace(
         toy_schema,
@@ -61,7 +61,11 @@ def injections(toy_schema: Schema) -> list[Injection]:
         Injection(question, toy_schema, torch.tensor([1 - chance, chance]))
         for question, chance in zip(QUESTIONS, CHANCES, strict=True)
     ]
-    return [*asked, Injection(QUESTIONS[0], other, torch.tensor([0.2, 0.5, 0.3]))]
+    # Twice: with a token for each of its outcomes, and without one for the first.
+    return [
+        *asked,
+        *(Injection(QUESTIONS[0], other, torch.tensor(own)) for own in ([0.2, 0.5, 0.3], [0.01, 0.4, 0.59])),
+    ]
 
 
 WholeRun = Callable[..., torch.Tensor]
@@ -83,10 +87,11 @@ def _plain(  # noqa: PLR0913, PLR0917 - what a prompt is made of
     chances = one.probability_N.tolist()
     level = confidence_level(max(chances) if alone is None else chances[alone])
     own = marked(chances) if alone is None else [alone]
+    standing = range(len(worded)) if alone is None else [alone]
     said: list[int] = []
     first_V = None
     while len(said) < tokens and base.tokenizer.eos_token_id not in said:
-        sentences = [worded[outcome][level] for outcome in own]
+        sentences = [worded[outcome][level] for outcome in standing]
         given = ([first[place] for place in own], torch.tensor(injected)[own], said)
         logits_V = whole_run(base, injector, one.question, sentences, *given)[-1]
         first_V = logits_V.softmax(-1) if first_V is None else first_V
@@ -120,7 +125,9 @@ def test_what_is_spoken_is_what_a_plain_run_says(  # noqa: PLR0913, PLR0917 - fi
         sure = [float(place == best) for place in range(len(shares))]
         assert said.text == (text if states else _plain(whole_run, base, injector, one, sure, 6, best)[2])
         if corrections == 0 or tolerance == 1.0:
-            assert said.injected == pytest.approx(one.probability_N.tolist(), abs=1e-4)
+            own = torch.zeros_like(one.probability_N)
+            own[marked(one.probability_N.tolist())] = one.probability_N[marked(one.probability_N.tolist())]
+            assert said.injected == pytest.approx((own / own.sum()).tolist(), abs=1e-4)
             assert said.corrections == 0
 
 
@@ -170,9 +177,15 @@ def test_words_that_state_an_outcome(base: BaseLLM, text: str, ended: bool, stat
 
 
 def test_alone_and_together_the_same_is_said(base: BaseLLM, injector: Injector, injections: list[Injection]) -> None:
+    """Of several schemas, in the words of several levels of confidence."""
+    offers = [
+        Offered.of(one.question, Frame(base).target_offers(one.schema.target), one.probability_N) for one in injections
+    ]
+    assert len({row.level for row in offers}) > 1
+    assert len({len(Frame(base).offered_ids(row.ids)) for row in offers}) > 2
     speaker = Speaker(base, injector, tolerance=0.0)
     for one, together in zip(injections, speaker.speak(injections, 6), strict=True):
-        (alone,) = speaker.speak([one], 6)
+        (alone,) = Speaker(base, injector, tolerance=0.0).speak([one], 6)
         assert alone.text == together.text
         assert alone.probabilities == pytest.approx(together.probabilities, abs=1e-4)
 
@@ -180,20 +193,58 @@ def test_alone_and_together_the_same_is_said(base: BaseLLM, injector: Injector, 
 def test_a_correction_takes_the_llms_own_lean_away(
     base: BaseLLM, injector: Injector, injections: list[Injection], whole_run: WholeRun
 ) -> None:
-    """One correction adds what was missing in log-odds; the next goes by how much that moved the LLM."""
+    """One correction adds what was missing in log-odds; the next goes by how much that moved the LLM.
+
+    Of these, what is injected in the end is what brought the LLM nearest.
+    """
 
     def odds(chances: Sequence[float]) -> float:
         return math.log(chances[1] / chances[0])
 
+    def said(one: Injection, injected: float) -> float:
+        chance = 1 / (1 + math.exp(-injected))
+        return odds(_plain(whole_run, base, injector, one, [1 - chance, chance], 1)[0])
+
     for one in injections[:3]:
         wanted = odds(one.probability_N.tolist())
-        first = odds(_plain(whole_run, base, injector, one, one.probability_N.tolist(), 1)[0])
-        (once,) = Speaker(base, injector, corrections=1, tolerance=0.0).speak([one], 1)
-        assert odds(once.injected) == pytest.approx(wanted + (wanted - first), abs=1e-3)
-        second = odds(once.probabilities)
-        slope = min(max((second - first) / (odds(once.injected) - wanted), 0.5), 4.0)
-        (twice,) = Speaker(base, injector, corrections=2, tolerance=0.0).speak([one], 1)
-        assert odds(twice.injected) == pytest.approx(odds(once.injected) + (wanted - second) / slope, abs=1e-2)
+        first = said(one, wanted)
+        trials = [(wanted, first), (2 * wanted - first, said(one, 2 * wanted - first))]
+        slope = min(max((trials[1][1] - first) / (trials[1][0] - wanted), 0.5), 4.0)
+        again = trials[1][0] + (wanted - trials[1][1]) / slope
+        trials.append((again, said(one, again)))
+        gaps = [abs(1 / (1 + math.exp(-own)) - float(one.probability_N[1])) for _, own in trials]
+        for corrections in (1, 2):
+            (told,) = Speaker(base, injector, corrections=corrections, tolerance=0.0).speak([one], 1)
+            best = min(range(corrections + 1), key=gaps.__getitem__)
+            assert odds(told.injected) == pytest.approx(trials[best][0], abs=1e-2)
+            assert odds(told.probabilities) == pytest.approx(trials[best][1], abs=1e-2)
+            assert told.lean == pytest.approx(gaps[0], abs=1e-4)
+
+
+def test_a_correction_that_makes_it_worse_is_taken_back(
+    base: BaseLLM, injector: Injector, injections: list[Injection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For one of two prompts; the other keeps its own."""
+    run = Prompts.first_token
+    heard: list[list[torch.Tensor]] = []
+
+    def deaf(prompts: Prompts, given: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The first prompt's LLM says the less of the first outcome the more is injected; the second's obeys."""
+        logits_BV = run(prompts, given)
+        heard.append([own_K.clone() for own_K in given])
+        first = prompts._first[0]
+        for row, sign in ((0, -1.0), (1, 1.0)):
+            logits_BV[row, first] = 20 + sign * given[row] + (torch.tensor([0.0, 0.5]) if sign > 0 else 0.0)
+        return logits_BV
+
+    monkeypatch.setattr(Prompts, "first_token", deaf)
+    two = [replace(one, probability_N=torch.tensor([0.3, 0.7])) for one in injections[:2]]
+    worse, better = Speaker(base, injector, tolerance=0.0).speak(two, 1)
+    assert worse.injected == pytest.approx([0.3, 0.7], abs=1e-4)
+    assert worse.probabilities == pytest.approx([0.7, 0.3], abs=1e-4)
+    assert better.probabilities == pytest.approx([0.3, 0.7], abs=1e-4)
+    assert better.injected[1] < 0.65
+    torch.testing.assert_close(heard[1][0].softmax(-1), torch.tensor([0.0730, 0.9270]), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("sure", [0.0, 1.0])
@@ -222,15 +273,17 @@ def test_the_lean_is_told_as_it_was_before_a_correction(
     for corrections in (0, 2):
         speaker = Speaker(base, injector, corrections=corrections, tolerance=0.0)
         for one, said in zip(injections, speaker.speak(injections, 1), strict=True):
-            wanted = one.probability_N.tolist()
-            shares, _, _ = _plain(whole_run, base, injector, one, wanted, 1)
-            assert said.lean == pytest.approx(max(abs(a - b) for a, b in zip(shares, wanted, strict=True)), abs=1e-4)
+            own = marked(one.probability_N.tolist())
+            wanted = torch.zeros_like(one.probability_N)
+            wanted[own] = one.probability_N[own] / one.probability_N[own].sum()
+            shares = torch.tensor(_plain(whole_run, base, injector, one, wanted.tolist(), 1)[0])[own]
+            assert said.lean == pytest.approx(float((shares / shares.sum() - wanted[own]).abs().max()), abs=1e-4)
 
 
 def test_no_pass_is_run_that_the_llm_alone_would_not_run(
     base: BaseLLM, injector: Injector, injections: list[Injection]
 ) -> None:
-    """What opens the prompt is computed once; then only the question, the tokens and the header are."""
+    """What stands before the question is computed once; then only the question, the tokens and the header are."""
     speaker, one = Speaker(base, injector, tolerance=1.0), injections[0]
     speaker.speak([one], 1)
     widths = _widths(base, lambda: speaker.speak([replace(one, question=QUESTIONS[1])], 4, min_new_tokens=4))

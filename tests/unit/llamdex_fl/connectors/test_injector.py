@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from llamdex_fl.connectors.injector import (
     InjectorRecipe,
     confidence_level,
     train_injector,
+    training,
 )
 from llamdex_fl.connectors.injector.network import MIXTURES
 from llamdex_fl.connectors.injector.practice import made_up_outcomes
@@ -52,8 +53,8 @@ OUTCOMES = [
 ]
 
 
-def _practices(base: BaseLLM, wording: Wording, seed: int) -> list[tuple[str, int, Practice]]:
-    """Prompts, each with its question and which of ``OUTCOMES`` stand in it."""
+def _practices(base: BaseLLM, wording: Wording, seed: int) -> list[tuple[str, list[str], Practice]]:
+    """Prompts, each with its question and the sentences of ``OUTCOMES`` that must stand in it."""
     rng, frame, made = random.Random(seed), Frame(base), []
     generator = QuestionGenerator(wording)
     for number in range(5):
@@ -61,19 +62,17 @@ def _practices(base: BaseLLM, wording: Wording, seed: int) -> list[tuple[str, in
         kind = number % 2
         # Four levels of words are wanted; a made-up outcome may say some alike.
         sentences = [[wordings[level % len(wordings)] for level in range(4)] for wordings in OUTCOMES[kind]]
-        made.append((question, kind, practice(frame, frame.offers(sentences), question, rng)))
+        own = practice(frame, frame.offers(sentences), question, rng)
+        level = confidence_level(float(own.chances[0].max()))
+        made.append((question, [wordings[level] for wordings in sentences], own))
     return made
-
-
-def _said(base: BaseLLM, sentence: Sequence[int]) -> str:
-    return str(base.tokenizer.decode(sentence[:-1]))
 
 
 def _whole_loss(
     whole_run: Callable[..., Tensor],
     base: BaseLLM,
     injector: Injector,
-    made: list[tuple[str, int, Practice]],
+    made: list[tuple[str, list[str], Practice]],
     seed: int,
 ) -> dict[str, Tensor]:
     """The same loss, one example after the other, each from its first token on, without cache or padding."""
@@ -81,15 +80,15 @@ def _whole_loss(
     chances = [rng.choice(own.chances) for _, _, own in made]
     likeliest = [int(chance_K.argmax()) for chance_K in chances]
     outcomes, spoken = [], []
-    for (question, _, own), chance_K, label in zip(made, chances, likeliest, strict=True):
-        standing = [_said(base, said) for said in own.sentences]
+    for (question, standing, own), chance_K, label in zip(made, chances, likeliest, strict=True):
         sentence = own.sentences[label]
         logits_SV = whole_run(base, injector, question, standing, own.first_N.tolist(), chance_K, sentence[:-1])
         said_SV = logits_SV.log_softmax(-1)
         outcomes.append(-(chance_K * said_SV[0, own.first_N]).sum())
         spoken += [-said_SV[place, token] for place, token in enumerate(sentence) if place]
     outcome = torch.stack(outcomes).mean()
-    return {"outcome": outcome, "both": outcome + torch.stack(spoken).sum() / len(made)}
+    # The words after the first count half.
+    return {"outcome": outcome, "both": outcome + 0.5 * torch.stack(spoken).sum() / len(made)}
 
 
 @pytest.mark.parametrize("sentence", [False, True])
@@ -148,15 +147,29 @@ def test_the_same_seed_trains_the_same_injector(llama: BaseLLM, toy_wording: Wor
     assert torch.equal(torch.random.get_rng_state(), state), "the caller's random numbers are the caller's"
 
 
-def test_tokens_have_the_size_of_the_llms_own(llama: BaseLLM) -> None:
+@pytest.mark.parametrize("size", [0.0, 1e-3, 0.2, 1e3])
+def test_tokens_are_of_the_order_of_the_llms_own_embeddings_at_first(llama: BaseLLM, size: float) -> None:
+    """Whatever the probabilities, and however large the words' own embeddings: these count by direction alone."""
     injector = _untrained(llama)
-    words_ND = torch.randn(3, llama.width) * 0.2
-    for chance_N in (torch.tensor([0.1, 0.2, 0.7]), torch.tensor([1.0, 0.0, 0.0])):
-        tokens_KD = injector(chance_N, words_ND)
-        assert tokens_KD.shape == (3 + MIXTURES, llama.width)
-        marks_ND = tokens_KD[:3] - words_ND
-        torch.testing.assert_close(marks_ND.pow(2).mean(-1).sqrt(), torch.full((3,), 0.2), atol=1e-3, rtol=0)
+    for chances in ([0.1, 0.2, 0.7], [1.0, 0.0, 0.0], [1 / 3] * 3, [1.0], [1 / 40] * 40):
+        words_KD = torch.randn(len(chances), llama.width, generator=torch.Generator().manual_seed(0)) * size
+        tokens_KD = injector(torch.tensor(chances), words_KD)
+        assert tokens_KD.shape == (len(chances) + MIXTURES, llama.width)
         assert torch.isfinite(tokens_KD).all()
+        sizes_K = tokens_KD.pow(2).mean(-1).sqrt() / float(injector.scale)
+        assert sizes_K.max() < 5
+        if size > 0:
+            assert sizes_K.min() > 0.1
+
+
+def test_the_injected_tokens_tell_the_probabilities(llama: BaseLLM) -> None:
+    """Already before training: every token moves with them, and an outcome's mark with its own word."""
+    injector, words_KD = _untrained(llama), torch.randn(3, llama.width, generator=torch.Generator().manual_seed(0))
+    one, other = (injector(torch.tensor(chances), words_KD) for chances in ([0.1, 0.2, 0.7], [0.6, 0.3, 0.1]))
+    assert ((one - other).abs().amax(-1) > 1e-4).all()
+    swapped = injector(torch.tensor([0.1, 0.2, 0.7]), words_KD[[1, 0, 2]])
+    assert ((one - swapped)[:2].abs().amax(-1) > 1e-2).all()
+    torch.testing.assert_close(swapped[2], one[2])
 
 
 def test_an_injector_knows_no_class_numbers(llama: BaseLLM) -> None:
@@ -175,10 +188,46 @@ def test_words_and_probabilities_of_a_prompt_to_practise_on_agree(llama: BaseLLM
     for _ in range(10):
         own = practice(frame, offers, "ripe?", rng)
         ids = [[tuple(llama.answer_ids(text)) for text in wordings] for wordings in offers.sentences]
+        line = llama.answer_ids("\n")
         for chance_K in own.chances:
             assert float(chance_K.sum()) == pytest.approx(1.0)
             said = [wordings[confidence_level(float(chance_K.max()))] for wordings in ids]
             assert [sentence[:-1] for sentence in own.sentences] == said
+            standing = [token for sentence in said for token in (*sentence, *line)]
+            assert list(own.ids) == [*standing, *line, *llama.answer_ids("ripe?\n")]
+            assert own.layers[0][0].shape[1] == len(frame.opening_P) + len(own.ids)
+
+
+def test_an_unlikely_outcome_to_practise_on_stands_in_the_prompt_without_a_mark(
+    llama: BaseLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame, rng = Frame(llama), random.Random(0)
+    offers = frame.offers([[wordings[level % len(wordings)] for level in range(4)] for wordings in OUTCOMES[1]])
+    drawn = torch.tensor([[0.005, 0.395, 0.6]])
+    monkeypatch.setattr(
+        training, "draw_outputs", lambda count, classes, _: drawn if classes == 3 else torch.full((count, 2), 0.5)
+    )
+    own = practice(frame, offers, "ripe?", rng)
+    assert own.first_N.tolist() == offers.first[1:]
+    assert len(own.sentences) == 2
+    torch.testing.assert_close(own.chances[0], torch.tensor([0.395, 0.6]) / 0.995)
+    unlikely = [*offers.ids[0][confidence_level(0.6)], *llama.answer_ids("\n")]
+    assert list(own.ids[: len(unlikely)]) == unlikely
+
+
+def test_words_that_stand_in_no_prompt_are_practised_on_too(base: BaseLLM, toy_wording: Wording) -> None:
+    """More of them than the prompt has outcomes, so that places must not be mixed up."""
+    made = _practices(base, toy_wording, 11)
+    frame, injector, rng = Frame(base), _untrained(base), random.Random(0)
+    words = list(range(20, 40))
+    loosened = [training._loosened(own, words, rng) for _, _, own in made for _ in range(4)]
+    assert {len(own.first_N) for own in loosened} == {2, 3, 4, 5}
+    for own in loosened:
+        assert set(own.first_N.tolist()) <= set(words)
+        assert [sentence[0] for sentence in own.sentences] == own.first_N.tolist()
+        assert all(chance_K.shape == own.first_N.shape for chance_K in own.chances)
+    assert torch.isfinite(suffix_loss(frame, injector, loosened, rng, sentence=False))
+    assert training._loosened(made[0][2], [1], rng) is made[0][2]
 
 
 def test_made_up_outcomes_are_of_many_kinds() -> None:
@@ -187,6 +236,15 @@ def test_made_up_outcomes_are_of_many_kinds() -> None:
     assert {len(own) for own in sets} == set(range(2, 8))
     assert all(len(wordings) == len(CONFIDENCE_WORDS) for own in sets for wordings in own)
     assert len({own[0][0] for own in sets}) > 200
+
+
+def test_made_up_outcomes_are_headed_by_any_words_too() -> None:
+    rng, words = random.Random(0), [f"Word{letter}" for letter in "abcdefghij"]
+    sets = [made_up_outcomes(rng, words) for _ in range(300)]
+    headed = [own for own in sets if own[0][0].startswith("Word")]
+    assert 0.3 < len(headed) / len(sets) < 0.6
+    assert all(sentences[0].startswith("Word") for own in headed for sentences in own)
+    assert not any(own[0][0].startswith("Word") for own in (made_up_outcomes(rng, words[:3]) for _ in range(50)))
 
 
 def test_outputs_for_training_are_distributions_sure_and_unsure() -> None:

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from llamdex_fl.connectors.questions import Question, QuestionGenerator, Wording
 from llamdex_fl.connectors.reader import Reader, ReaderRecipe, train_reader
 from llamdex_fl.connectors.reader.network import said_values
-from llamdex_fl.connectors.reader.reader import ROUTED
+from llamdex_fl.connectors.reader.reader import ROUTED, _rival
 from llamdex_fl.connectors.reader.training import _right, loss_of
 from llamdex_fl.errors import ArtefactError
-from llamdex_fl.schema import Feature, Schema, load_library_schema
+from llamdex_fl.schema import Feature, Schema, Value, load_library_schema
 
 RECIPE = ReaderRecipe(steps=24, practice=0.0, batch=8, layers=2, frozen_layers=1, encoder_rate=1e-3, decoder_rate=5e-3)
 ORDINARY = ["what is the capital of france?", "tell me a joke", "how many fruits are there?"]
@@ -273,9 +273,9 @@ def test_chances_of_one_value_add_up_over_its_places(trained: Reader, toy_schema
             [0.3, 0.3, 0.0, 0.0, 0.0, 0.0, 0.4],
         ]
     )
-    features, confidence = Reader._decide(toy_schema, numbers, 2, probability_FO)
-    assert features == {"colour": "red", "weight": 51.0}
-    assert confidence == pytest.approx({"colour": 0.55, "weight": 0.6})
+    facts = Reader._decide(toy_schema, numbers, 2, probability_FO)
+    assert facts.features == {"colour": "red", "weight": 51.0}
+    assert facts.confidence == pytest.approx({"colour": 0.55, "weight": 0.6})
 
 
 def test_a_schema_may_have_a_name_that_torch_uses_itself(tiny_encoder: Path, toy_schema: Schema) -> None:
@@ -312,3 +312,19 @@ def test_questions_of_the_generator_can_all_be_answered_rightly(untrained: Reade
         for _ in range(20):
             loss = loss_of(untrained, [("fruit", generator.sample(rng)) for _ in range(4)])
             assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize(
+    ("chances", "rival"),
+    [
+        ({None: 0.001, 45.0: 0.5, 54.0: 0.4}, 54.0),
+        ({None: 0.001, "male": 0.9, "female": 0.09}, "female"),
+        ({None: 0.2, 45.0: 0.5, 54.0: 0.3}, None),  # it may be that the other number is about something else
+        ({None: 0.0, 45.0: 0.99, 54.0: 0.01}, None),
+        ({None: 0.9, 45.0: 0.1}, None),
+        ({None: 0.5, 45.0: 0.5}, None),
+    ],
+)
+def test_what_is_said_twice_and_differently_is_told(chances: dict[Value, float], rival: Value) -> None:
+    best = max(chances, key=chances.__getitem__)
+    assert _rival(chances, best) == rival
