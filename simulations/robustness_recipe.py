@@ -28,11 +28,11 @@ __all__ = ["GRID", "RobustnessChoice", "choose_robustness"]
 
 #: What is tried, by constant; all combinations are.
 GRID: Mapping[str, tuple[float, ...]] = {
-    "heaviest": (2.0, 3.0),
+    "heaviest": (1.5, 2.0, 3.0),
     "loudest": (1.5,),
     "least_agreement": (-0.3, -0.2),
     "full_agreement": (0.0, 0.2),
-    "beta": (0.35, 0.45),
+    "beta": (0.25, 0.35, 0.45),
 }
 _MEMBERS = 10
 #: (silos, how many of them are poisoned).
