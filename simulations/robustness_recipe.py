@@ -3,7 +3,8 @@
 The rule: of a whole grid, the setting with the least log-loss on the honest silos' held-out records; one half is that
 of consortia without a poisoned silo, one half the mean over label flips, label flips with ten times the weights, and
 label flips with a thousand times the counts; the mean over consortia, over who is poisoned, over an asker known and
-one unknown, and over ten silos with two poisoned and five with one. No silo's record has a part in it.
+one unknown, and over ten silos with two poisoned and five with one. Only settings are asked whose bound speaks of a
+fifth of the experts (``_bounds_a_fifth``). No silo's record has a part in it.
 
 Of two classes, a release that was trained on flipped labels is one of the same distribution as an honest release with
 its classes exchanged: the loss, the noise and the counts are symmetric. So every silo is trained once, for real, and
@@ -32,12 +33,13 @@ GRID: Mapping[str, tuple[float, ...]] = {
     "loudest": (1.5,),
     "least_agreement": (-0.3, -0.2),
     "full_agreement": (0.0, 0.2),
-    "beta": (0.25, 0.35, 0.45),
+    "beta": (0.25, 0.3, 0.35, 0.45),
 }
 _MEMBERS = 10
 #: (silos, how many of them are poisoned).
 _SIZES = ((10, 2), (5, 1))
 _DRAWS = 2
+_FIFTH = 0.2
 #: Apart from those of ``simulations.combination_recipe``.
 _FIRST_SEED = 2000
 #: What an attacker multiplies: the release's weights, and its counts.
@@ -67,7 +69,7 @@ def choose_robustness(consortia: int = 18, on_consortium: Callable[[int, int], N
         consortia: how many, of ten silos.
         on_consortium: told (done, in all).
     """
-    rules = [Robustness(**dict(zip(GRID, values, strict=True))) for values in itertools.product(*GRID.values())]
+    rules = _rules()
     losses_cr2 = np.empty((consortia, len(rules) + 1, 2))
     schema, budget = load_library_schema("heart"), Budget(epsilon=1.0, delta=1e-4)
     for number in range(consortia):
@@ -82,6 +84,20 @@ def choose_robustness(consortia: int = 18, on_consortium: Callable[[int, int], N
     return RobustnessChoice(
         robustness=rules[best], losses=scored, plain=(float(means_r2[-1, 0]), float(means_r2[-1, 1]))
     )
+
+
+def _rule(heaviest: float, loudest: float, least: float, full: float, beta: float) -> Robustness:
+    return Robustness(heaviest=heaviest, loudest=loudest, least_agreement=least, full_agreement=full, beta=beta)
+
+
+def _rules() -> list[Robustness]:
+    rules = itertools.starmap(_rule, itertools.product(*GRID.values()))
+    return [rule for rule in rules if _bounds_a_fifth(rule)]
+
+
+def _bounds_a_fifth(rule: Robustness) -> bool:
+    """Whether a fifth of the experts, each as heavy as may be, hold less than beta where the others weigh the same."""
+    return _FIFTH * rule.heaviest / (_FIFTH * rule.heaviest + 1.0 - _FIFTH) < rule.beta
 
 
 def _losses(trained: TrainedConsortium, rules: Sequence[Robustness], seed: int) -> NDArray[np.float64]:

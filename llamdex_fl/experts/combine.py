@@ -23,10 +23,10 @@ from the schema; ``llamdex-sim combination-recipe`` chooses it again, and no sil
 
 From five experts on, a minority cannot carry the answer (``Robustness``, docs/adr/0009-poisoned-experts.md). On public
 records, an expert that contradicts the others is heard less or not at all, and one that is much louder than the middle
-one is turned down; no expert weighs more than twice the middle one. For each record and class, the mean is then held
-between two quantiles of what the experts say, so experts with less than a share of beta of the weight cannot take it
-out of the range of the others' evidence, whatever they say. So it is with the pooled shares. Fewer experts are averaged
-as they are: among four there is no minority to outvote.
+one is turned down; no expert weighs more than 1.5 times the middle one. For each record and class, the mean is then
+held between two quantiles of what the experts say, so experts with less than a share of beta of the weight cannot take
+it out of the range of the others' evidence, whatever they say. So it is with the pooled shares. Fewer experts are
+averaged as they are: among four there is no minority to outvote.
 """
 
 from collections.abc import Mapping, Sequence

@@ -60,11 +60,11 @@ class Robustness:
     """
 
     least_experts: int = 5
-    heaviest: float = 2.0
+    heaviest: float = 1.5
     loudest: float = 1.5
-    least_agreement: float = -0.2
+    least_agreement: float = -0.3
     full_agreement: float = 0.2
-    beta: float = 0.35
+    beta: float = 0.3
 
 
 _TABLES = CombinationRecipe()

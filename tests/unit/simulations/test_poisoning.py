@@ -70,7 +70,8 @@ def test_the_project_uses_a_setting_of_the_grid() -> None:
 
 def test_the_rule_scores_every_setting() -> None:
     choice = choose_robustness(consortia=1)
-    assert len(choice.losses) == np.prod([len(values) for values in GRID.values()])
+    assert 0 < len(choice.losses) < np.prod([len(values) for values in GRID.values()])
+    assert Robustness() in [rule for rule, _, _ in choice.losses]
     assert choice.robustness in [rule for rule, _, _ in choice.losses]
     assert min(poisoned for _, _, poisoned in choice.losses) < choice.plain[1] - 0.1
 

@@ -59,9 +59,9 @@ def test_the_reach_holds_whatever_the_poisoned_say(seed: int, experts: int) -> N
 
 def test_too_many_poisoned_experts_have_no_reach() -> None:
     values_inC = np.zeros((10, 1, 2))
-    weighed(np.ones(10)).reach(values_inC, 3)
+    weighed(np.ones(10)).reach(values_inC, 2)
     with pytest.raises(InputError, match="combined"):
-        weighed(np.ones(10)).reach(values_inC, 4)
+        weighed(np.ones(10)).reach(values_inC, 3)
     with pytest.raises(InputError, match="combined"):
         weighed(np.ones(4)).reach(values_inC[:4], 1)
 
