@@ -127,3 +127,89 @@ def test_odd_bounds_hold_their_records(kind: str, bounds: tuple[float, float]) -
     schema = Schema(name="s", title="S", question="?", features=(feature,), target=target)
     rng = random.Random(0)
     assert all(feature.contains(sample_record(schema, rng)["f"]) for _ in range(300))
+
+
+_FAMILY = """
+schema = "family"
+[[subject]]
+noun = ["woman"]
+pronoun = "she"
+states = { sex = "female" }
+[[subject]]
+noun = ["person"]
+pronoun = "it"
+states = {}
+[feature.sex.value.female]
+clause = ["{he} {is} female"]
+note = ["F"]
+[feature.sex.value.male]
+clause = ["{he} {is} male"]
+note = ["M"]
+[feature.own]
+clause = ["{v} of {his} generation"]
+note = ["own {v}"]
+[feature.own.counted]
+singular = ["brother", "{his} {spouse}"]
+plural = ["brothers", "brothers or spouses"]
+clause = ["{he} came with {counted}, next to room {n:200-300}"]
+[feature.other]
+clause = ["{v} of another generation"]
+note = ["other {v}"]
+[feature.other.counted]
+singular = ["son", "daughter"]
+plural = ["sons", "daughters"]
+clause = ["{he} came with {counted}"]
+[[joint]]
+form = "clause"
+counted = ["own", "other"]
+text = ["{he} came with {counted}"]
+[ask]
+sentence = ["Well?"]
+short = ["Well?"]
+[chatter]
+aside = ["it rained"]
+"""
+
+
+def _family(tmp_path: Path) -> QuestionGenerator:
+    (tmp_path / "family.toml").write_text(_FAMILY, encoding="utf-8")
+    features = (
+        Feature(name="sex", kind="category", description="sex", categories=("female", "male")),
+        Feature(name="own", kind="integer", description="own generation", bounds=(0.0, 8.0)),
+        Feature(name="other", kind="integer", description="other generations", bounds=(0.0, 8.0)),
+    )
+    target = Target(name="t", labels=("0", "1"), answers=("no", "yes"), sentences=("No.", "Yes."))
+    schema = Schema(name="family", title="t", question="q?", features=features, target=target)
+    return QuestionGenerator(load_wording(schema, tmp_path / "family.toml"), noise=0.0)
+
+
+def test_relatives_of_two_features_are_listed_together_and_each_knows_its_own(tmp_path: Path) -> None:
+    generator = _family(tmp_path)
+    asked = [generator.ask({"sex": None, "own": 2, "other": 3}, random.Random(seed)) for seed in range(300)]
+    joint = [question for question in asked if re.fullmatch(r"[^.]*came with[^.]*\.[^.]*", question.text)]
+    joint = [question for question in joint if question.text.count("came with") == 1 and "gener" not in question.text]
+    assert len(joint) > 20
+    for question in joint:
+        own, other = (" ".join(question.text[a:b] for a, b in question.spans[name]) for name in ("own", "other"))
+        assert "brother" in own or "spouse" in own
+        assert re.search("son|daughter", other)
+        assert not re.search("son|daughter", own)
+        assert not re.search("brother|spouse", other)
+    texts = " ".join(question.text for question in joint)
+    assert re.search(r"(son|daughter)s?[^.]*brother", texts)
+    assert re.search(r"brothers?[^.]*(son|daughter)", texts)
+
+
+def test_a_spouse_is_what_the_subject_makes_of_one(tmp_path: Path) -> None:
+    generator = _family(tmp_path)
+    texts = [
+        generator.ask({"sex": sex, "own": 1, "other": None}, random.Random(seed)).text
+        for sex in ("female", None)
+        for seed in range(60)
+    ]
+    assert any("her husband" in text for text in texts[:60])
+    assert any("its spouse" in text for text in texts[60:])
+    assert not any("wife" in text for text in texts)
+    rooms = {int(found) for text in texts for found in re.findall(r"room (\d+)", text)}
+    assert len(rooms) > 10
+    assert all(200 <= room <= 300 for room in rooms)

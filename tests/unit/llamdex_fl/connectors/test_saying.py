@@ -10,8 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llamdex_fl.connectors.numbers import find_numbers, values_for
+from llamdex_fl.connectors.old_money import in_pounds
 from llamdex_fl.connectors.questions import QuestionGenerator, load_wording
-from llamdex_fl.connectors.questions.saying import FORMS_OF_NUMBERS, can_say, fits, months_of, say
+from llamdex_fl.connectors.questions.saying import FORMS_OF_NUMBERS, can_say, fits, months_of, other_numbers, say
 from llamdex_fl.errors import SchemaError
 from llamdex_fl.schema import Feature, Schema
 
@@ -19,12 +20,21 @@ _BOUNDS = (-1e6, 1e6)
 _DURATION = Feature(name="duration", kind="integer", description="d", bounds=_BOUNDS, unit="seconds")
 _AGE = Feature(name="age", kind="number", description="d", bounds=(0.0, 100.0), unit="years")
 _ACID = Feature(name="acid", kind="number", description="d", bounds=(0.0, 100.0), unit="g/l")
+_FARE = Feature(name="fare", kind="number", description="d", bounds=(0.0, 600.0), unit="pounds")
 _COUNT = Feature(name="day", kind="integer", description="d", bounds=(0.0, 100.0))
-_FEATURES = {"duration": _DURATION, "months": _AGE, "milli": _ACID, "ordinal": _COUNT, "times": _COUNT}
+_FEATURES = {
+    "duration": _DURATION,
+    "months": _AGE,
+    "milli": _ACID,
+    "sterling": _FARE,
+    "ordinal": _COUNT,
+    "times": _COUNT,
+}
 _VALUES = {
     "duration": st.integers(0, 20_000).map(float),
     "months": st.integers(1, 36).map(lambda months: round(months / 12, 2)),
     "milli": st.integers(0, 100_000).map(lambda tenths: float(Decimal(tenths) / 10_000)),
+    "sterling": st.integers(12, 600 * 240 - 1).filter(lambda pence: pence % 240).map(in_pounds),
     "ordinal": st.integers(1, 99).map(float),
     "times": st.integers(1, 99).map(float),
 }
@@ -67,6 +77,19 @@ def test_absent_values_and_categories_cannot_be_said() -> None:
     assert not any(can_say(form, value) for form in FORMS_OF_NUMBERS for value in (None, "red"))
 
 
+def test_pounds_alone_are_said_plainly_and_other_decimals_too() -> None:
+    assert can_say("sterling", 7.8958)  # £7 17s 11d
+    assert not any(can_say("sterling", pounds) for pounds in (0.0, 26.0, 7.33, -7.5))
+
+
+def test_a_number_between_two_bounds_is_no_features_own() -> None:
+    rng = random.Random(0)
+    said = [other_numbers("BP 130/{n:55-105}, HbA1c {n:4.9-6.2}", rng) for _ in range(50)]
+    found = [find_numbers(text.replace("/", ", ")) for text in said]
+    assert all(55 <= numbers[1].value <= 105 and 4.9 <= numbers[-1].value <= 6.2 for numbers in found)
+    assert len(set(said)) > 40
+
+
 def test_milligrams_are_exact_or_not_said() -> None:
     assert can_say("milli", 0.0955)
     assert not can_say("milli", 0.09555)
@@ -91,8 +114,9 @@ def test_a_form_fits_what_it_can_measure(form: str) -> None:
 
 def test_the_writers_vary() -> None:
     rng = random.Random(0)
-    least = {"duration": 20, "months": 8, "milli": 4, "ordinal": 2, "times": 2}
-    values = {"duration": 246.0, "months": 1.5, "milli": 0.095, "ordinal": 23.0, "times": 3.0}
+    least = {"duration": 20, "months": 8, "milli": 4, "sterling": 8, "ordinal": 2, "times": 2}
+    values = {"duration": 246.0, "months": 1.5, "milli": 0.095, "sterling": 7.275, "ordinal": 23.0}
+    values["times"] = 3.0
     for form, ways in least.items():
         assert len({say(form, values[form], rng) for _ in range(600)}) >= ways, form
 
