@@ -25,7 +25,7 @@ from llamdex_fl.schema import Feature, Value, load_library_schema
 from simulations.evaluation import WORDINGS, hand_written_questions
 
 _SLOT = re.compile(r"\{(\w*)\}")
-_PERSON = {"he", "him", "his", "has", "is", "was", "does"}
+_PERSON = {"he", "him", "his", "spouse", "has", "is", "was", "does"}
 _PRIVATE_USE = re.compile("[\ue000-\uf8ff]")
 #: A held-out phrase of more words than this must not stand in the training wordings.
 _SHORT = 4
