@@ -13,7 +13,14 @@ from simulations.alternatives.llm import LLMSettings, expert_api, llm_on_synthet
 from simulations.alternatives.lora import LoraSettings
 from simulations.alternatives.methods import METHODS, TABULAR, Settings, alternatives
 from simulations.alternatives.outcome import Alternative, Cohort, Outcome, Spent, with_silo
-from simulations.alternatives.paired import Difference, Interval, interval, paired_difference
+from simulations.alternatives.paired import (
+    Difference,
+    Interval,
+    SeedDifference,
+    interval,
+    paired_difference,
+    seed_difference,
+)
 from simulations.alternatives.synthesis import SynthesisSettings, SyntheticTable, synthesis, synthesise
 
 __all__ = [
@@ -29,6 +36,7 @@ __all__ = [
     "LLMSettings",
     "LoraSettings",
     "Outcome",
+    "SeedDifference",
     "Settings",
     "Spent",
     "SynthesisSettings",
@@ -49,6 +57,7 @@ __all__ = [
     "plain_llm",
     "pooled",
     "pooled_dp",
+    "seed_difference",
     "synthesis",
     "synthesise",
     "with_silo",
