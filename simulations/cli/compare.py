@@ -13,7 +13,7 @@ from simulations.cli.main import app
 if TYPE_CHECKING:
     from simulations.alternatives import Comparison, Settings
 
-__all__ = ["compare"]
+__all__ = ["compare", "settings_of"]
 
 
 @app.command()
@@ -65,7 +65,7 @@ def compare(  # noqa: PLR0913 - each is an option
     if unknown := [name for name in names if name not in COHORTS]:
         raise typer.BadParameter(f"expected {', '.join(COHORTS)}, not {unknown[0]}", param_hint="--datasets")
     chosen = _chosen([*(methods or []), *also], list(METHODS), list(TABULAR), with_synthesis=has_environment())
-    settings = _settings(questions, tuning_steps, mst_iterations, aim_iterations, base_llm)
+    settings = settings_of(questions, tuning_steps, mst_iterations, aim_iterations, base_llm)
     with console.stages() as told:
         comparisons = [
             compared(
@@ -99,7 +99,8 @@ def _chosen(given: list[str], known: list[str], tabular: list[str], *, with_synt
     return list(dict.fromkeys(names))
 
 
-def _settings(questions: int, steps: int, mst: int, aim: int, base_llm: str | None) -> "Settings":
+def settings_of(questions: int, steps: int, mst: int, aim: int, base_llm: str | None) -> "Settings":
+    """How the alternatives are run, from the options of a command; 0 iterations are dpmm's own number."""
     from llamdex_fl.base_llm.base import load_base_llm  # noqa: PLC0415 - loads torch, and --help must not
     from simulations.alternatives import LLMSettings, LoraSettings, Settings, SynthesisSettings  # noqa: PLC0415
 

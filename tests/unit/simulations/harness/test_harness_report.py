@@ -129,7 +129,7 @@ def test_the_page_needs_no_network_and_escapes_names(tmp_path: Path):
     assert "<silos>" not in text
     assert "<b>" not in text
     assert "did not hold" in text
-    assert text.count("<svg") == 8  # AUC, accuracy, own records, bytes, seconds, the sweep's two, growth's two less one
+    assert text.count("<svg") == 9
     assert page(report) == text
     assert any("above in 6 of 6 seeds" in sentence for sentence in headline(report))
 
