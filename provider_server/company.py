@@ -72,7 +72,9 @@ def agreements(weights_iD: NDArray[np.float64]) -> NDArray[np.float64]:
     median_D = np.median(weights_iD, axis=0)
     lengths_i = np.linalg.norm(weights_iD, axis=1) * np.linalg.norm(median_D)
     products_i = weights_iD @ median_D
-    return np.divide(products_i, lengths_i, out=np.ones(len(weights_iD)), where=lengths_i > 0.0)
+    found_i: NDArray[np.float64] = np.ones(len(weights_iD))
+    np.divide(products_i, lengths_i, out=found_i, where=lengths_i > 0.0)
+    return found_i
 
 
 @lru_cache(maxsize=2048)

@@ -85,10 +85,14 @@ def headline(report: Report) -> list[str]:
     worse = report["own_records"]["worse_off"]
     asked = len(report["own_records"]["silos"])
     said.append(
-        f"On its own records {len(worse)} of {asked} silos would do better with its own expert alone than with the "
-        f"assembly; of {len(report['own_records']['surely_worse_off'])} the interval says so."
+        f"On its own records, {len(worse)} of {asked} silos did better with its own expert alone than with the assembly"
+        + (f", {surely} of them surely (the whole interval says so)." if (surely := _surely(report)) else ".")
     )
     return said
+
+
+def _surely(report: Report) -> int:
+    return len(report["own_records"]["surely_worse_off"])
 
 
 def _against(whom: str, found: Mapping[str, Any]) -> str:
