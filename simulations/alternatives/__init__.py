@@ -9,7 +9,7 @@ from simulations.alternatives.cohorts import COHORTS, architecture_for, delta_fo
 from simulations.alternatives.comparison import OURS, Comparison, compare
 from simulations.alternatives.dp_fedavg import dp_fedavg, federated
 from simulations.alternatives.experts import alone, assembled, pooled, pooled_dp
-from simulations.alternatives.llm import LLMSettings, expert_api, llm_on_synthetic, plain_llm
+from simulations.alternatives.llm import LLMSettings, assembled_llm, expert_api, llm_on_synthetic, plain_llm
 from simulations.alternatives.lora import LoraSettings
 from simulations.alternatives.methods import METHODS, TABULAR, Settings, alternatives
 from simulations.alternatives.outcome import Alternative, Cohort, Outcome, Spent, with_silo
@@ -45,6 +45,7 @@ __all__ = [
     "alternatives",
     "architecture_for",
     "assembled",
+    "assembled_llm",
     "compare",
     "delta_for",
     "dp_fedavg",

@@ -1,5 +1,7 @@
 """``llamdex-sim paper``: the published experiment made again."""
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +40,10 @@ def paper(  # noqa: PLR0913 - each is an option
     base_llm: Annotated[
         str | None, typer.Option(help="A directory that transformers loads; else the packaged LLM.")
     ] = None,
+    provider: Annotated[
+        Path | None,
+        typer.Option(help="Home of a provider with connectors, out/demo-all/provider: what its LLM says of ours, too."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Under which paper/ with cells and report is made.")] = Path("out/sim"),
     resume: Annotated[
         bool, typer.Option("--resume/--again", help="Go on with what is kept, or run these cells again.")
@@ -56,11 +62,14 @@ def paper(  # noqa: PLR0913 - each is an option
 
     require_report()
     plan = _plan([datasets or [], methods or [], epsilons or []], more or [], llm_epsilons or [], seeds)
+    if provider is not None and not methods:
+        plan = replace(plan, methods=[*plan.methods, "assembled_llm"])
     settings = PaperSettings(
         out=out.resolve(),
         plan=plan,
-        methods=settings_of(questions, tuning_steps, mst_iterations, aim_iterations, base_llm),
+        methods=settings_of(questions, tuning_steps, mst_iterations, aim_iterations, base_llm, provider),
         base_llm=base_llm or "packaged",
+        connectors=_digest(provider),
         again=not resume,
         report_only=report_only,
     )
@@ -72,6 +81,21 @@ def paper(  # noqa: PLR0913 - each is an option
         _show(report, settings.out / "paper")
     if report["cells"]["failed"]:
         raise typer.Exit(1)
+
+
+def _digest(provider: Path | None) -> str | None:
+    """Hex SHA-256 of a provider's connectors: what a cell that was asked through them is kept with."""
+    if provider is None:
+        return None
+    from provider_server.config import load_provider_config  # noqa: PLC0415 - loads much
+
+    digest = hashlib.sha256()
+    for path in sorted(load_provider_config(provider).connectors.rglob("*")):
+        if path.is_file():
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _plan(given: list[list[str]], more: list[str], llm_epsilons: list[str], seeds: int) -> "Plan":
@@ -129,9 +153,10 @@ def _failed(cell: "Cell", error: LlamdexError) -> None:
 def _show(report: dict[str, Any], out: Path) -> None:
     from simulations.paper.page import verdict  # noqa: PLC0415 - loads matplotlib
 
-    keys = ("ours", "best_synthesis", "llm_on_synthetic", "expert_api", "plain_llm")
+    keys = ("ours", "ours_llm", "best_synthesis", "llm_on_synthetic", "expert_api", "plain_llm")
     table = Table("", *keys, title="Accuracy on held-out records at epsilon 1 a table, %")
-    for name, own in report["at_epsilon_1"].items():
+    for name, fixed in report["at_epsilon_1"].items():
+        own = {**fixed, "ours_llm": report["ours_llm_at_epsilon_1"][name]}
         table.add_row(name, *("-" if own[key] is None else f"{100 * own[key]:.1f}" for key in keys))
     console.stdout.print(table)
     for name, gaps in report["ours_less"].items():

@@ -66,7 +66,7 @@ DIFFERENCES = (
     (
         "ours",
         "the LLM's class token, its expert fed by a reader that regresses the features from the question",
-        "the experts' assembly on the true features; what the LLM says from the question's text: llamdex-provider eval",
+        "the experts' assembly on the true features; beside it what the LLM says from the question's text (--provider)",
     ),
     ("expert", "MLP 400-200, AdamW, batch 64", "thermometer-coded linear model, large batches (docs/adr/0004, 0008)"),
     (

@@ -11,14 +11,15 @@ from simulations.plots import Mark, dots, lines
 __all__ = ["page", "verdict"]
 
 _LABELS = {
-    "ours": "ours: experts assembled",
+    "ours": "ours: experts assembled, on the true features",
+    "ours_llm": "ours: what the LLM says, from the question's text",
     "best_synthesis": "best synthesis, then a simple model",
     "llm_on_synthetic": "LLM tuned on synthetic questions",
     "plain_llm": "plain LLM",
     "expert_api": "expert's answer in the prompt",
     "majority": "majority",
 }
-_KEYS = ("ours", "best_synthesis", "llm_on_synthetic", "expert_api", "plain_llm")
+_KEYS = ("ours", "ours_llm", "best_synthesis", "llm_on_synthetic", "expert_api", "plain_llm")
 #: Of the plots over epsilon.
 _LINES = ("assembled", "pooled_dp")
 
@@ -39,6 +40,7 @@ def page(report: _Report) -> str:
         labels=_LABELS,
         share=_share,
         plots={name: _plots(report, name) for name in report["data_sets"]},
+        rows={name: _at_one(report, name) for name in report["at_epsilon_1"]},
         verdicts={name: verdict(name, own) for name, own in report["ours_less"].items()},
     )
 
@@ -58,14 +60,18 @@ def verdict(name: str, gaps: Mapping[str, Any]) -> str:
     return f"{name}: no difference that is more than chance between ours and the best synthesis, {points}."
 
 
+def _at_one(report: _Report, name: str) -> dict[str, Any]:
+    return {**report["at_epsilon_1"][name], "ours_llm": report["ours_llm_at_epsilon_1"][name]}
+
+
 def _plots(report: _Report, name: str) -> dict[str, str]:
-    own = {**report["at_epsilon_1"][name], "majority": report["data_sets"][name]["majority"]}
+    own = {**_at_one(report, name), "majority": report["data_sets"][name]["majority"]}
     marks = [
         Mark(
             label=_LABELS[key],
             mean=own[key],
             interval=(report["at_epsilon_1_interval"][name].get(key) or {}).get("accuracy_interval"),
-            kind={"ours": "ours", "majority": "alone"}.get(key, "other"),
+            kind={"ours": "ours", "ours_llm": "ours", "majority": "alone"}.get(key, "other"),
         )
         for key in (*_KEYS, "majority")
         if own[key] is not None

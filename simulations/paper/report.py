@@ -24,7 +24,7 @@ from simulations.paper.claims import CLAIMS, DIFFERENCES, PAPER, PUBLISHED_RECIP
 
 __all__ = ["report_of", "write_report"]
 
-OURS = "assembled"
+OURS, OURS_LLM = "assembled", "assembled_llm"
 _ONE_OWNER = "_single_owner"
 _Report = dict[str, Any]
 
@@ -89,9 +89,11 @@ def report_of(store: Store, plan: Plan, failures: Sequence[Mapping[str, Any]] = 
         "adjacency": ADJACENCY,
         "unit": UNIT,
         "at_epsilon_1": {name: _at_one(series) for name, series in at_one.items()},
+        "ours_llm_at_epsilon_1": {name: _accuracy(series, OURS_LLM) for name, series in at_one.items()},
         "at_epsilon_1_interval": {name: _intervals(series) for name, series in at_one.items()},
         "single_owner": {name: _single_owner(series) for name, series in at_one.items()},
         "ours_less": gaps,
+        "ours_llm_less": {name: _gaps(series, OURS_LLM) for name, series in at_one.items()},
         "over_epsilon": {
             name: {
                 "none" if epsilon is None else f"{epsilon:g}": {own: series.point() for own, series in methods.items()}
@@ -168,11 +170,14 @@ def _rivals(series: Mapping[str, _Series]) -> dict[str, str | None]:
     }
 
 
+def _accuracy(series: Mapping[str, _Series], name: str) -> float | None:
+    return series[name].accuracy if name in series else None
+
+
 def _at_one(series: Mapping[str, _Series]) -> dict[str, Any]:
     names = _rivals(series)
-    ours = series[OURS].accuracy if OURS in series else None
     best = names["best_synthesis"]
-    told: dict[str, Any] = {"ours": ours}
+    told: dict[str, Any] = {"ours": _accuracy(series, OURS)}
     for key, name in names.items():
         told[key] = None if name is None else series[name].accuracy
         if key == "best_synthesis":
@@ -195,16 +200,16 @@ def _single_owner(series: Mapping[str, _Series]) -> dict[str, Any]:
     """One owner of all records: one expert, against one synthetic table."""
     best = _best(series, [name for name in series if name.startswith("synthesis_") and _ONE_OWNER in name])
     return {
-        "ours": series["pooled_dp"].accuracy if "pooled_dp" in series else None,
+        "ours": _accuracy(series, "pooled_dp"),
         "best_synthesis": None if best is None else series[best].accuracy,
         "best_synthesis_name": best,
     }
 
 
-def _gaps(series: Mapping[str, _Series]) -> dict[str, Any]:
+def _gaps(series: Mapping[str, _Series], ours: str = OURS) -> dict[str, Any]:
     """Ours less each rival, on the records and seeds that both have; None where one of them was not run."""
     return {
-        key: None if name is None or OURS not in series else _gap(series[OURS], series[name])
+        key: None if name is None or ours not in series else _gap(series[ours], series[name])
         for key, name in _rivals(series).items()
     }
 

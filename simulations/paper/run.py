@@ -41,6 +41,7 @@ class PaperSettings:
         plan: what is run.
         methods: how the alternatives are run.
         base_llm: the name that is kept with the cells of LLMs.
+        connectors: a digest of those through which ``assembled_llm`` is asked.
         again: run the plan's cells even where they are kept.
         report_only: run nothing.
         cohort_of: where the records come from.
@@ -50,6 +51,7 @@ class PaperSettings:
     plan: Plan = field(default_factory=Plan)
     methods: Settings = field(default_factory=Settings)
     base_llm: str = "packaged"
+    connectors: str | None = None
     again: bool = False
     report_only: bool = False
     cohort_of: Callable[[str, int], Cohort] = load_cohort
@@ -160,7 +162,9 @@ def _made_with(method: str, settings: PaperSettings) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
     if kind is not None:
         found |= {"iterations": synthesis.iterations(kind), "model_megabytes": synthesis.model_megabytes}
-    if method in {"plain_llm", "expert_api"} or method.startswith("llm_on"):
+    if method == "assembled_llm":
+        found |= {"connectors": settings.connectors}
+    if method in {"plain_llm", "expert_api", "assembled_llm"} or method.startswith("llm_on"):
         found |= {"base_llm": settings.base_llm, "questions": llm.questions}
     if method.startswith("llm_on"):
         found |= {"tuning_steps": lora.steps, "batch": lora.batch, "rank": lora.rank}
