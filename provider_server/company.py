@@ -5,9 +5,11 @@ with anybody's. Beside three others that cannot be told from noise, so ``provide
 points against them. In a company of eight or more it can: each expert's agreement is the cosine of its weights to
 the element-wise median of all, and who has less than a share of the middle agreement is odd.
 
-Two things keep honest sites from being odd. Offsets (the tensor ``bias``) are left out: they follow how common the
-classes are at a site, in which honest sites differ most, and they hide that the rest does not agree. And who has few
-records of its rarer classes is not judged: its weights are mostly noise, and the experts' combination hardly listens.
+Three things keep honest sites from being odd. Where the company's agreements are spread widely, because its sites
+differ or are small, only who is far outside that spread is. Offsets (the tensor ``bias``) are left out: they follow how
+common the classes are at a site, in which honest sites differ most, and they hide that the rest does not agree. And who
+has few records of its rarer classes is not judged: its weights are mostly noise, and the experts' combination hardly
+listens.
 """
 
 from collections.abc import Sequence
@@ -30,6 +32,10 @@ _COUNTS, _OFFSETS = "class_counts", "bias"
 _CONSENSUS = 0.1
 #: Of the middle size: who is smaller is not judged.
 _SIZE = 0.5
+#: How many standard deviations below the middle an odd one is at least; of a normal spread one in 740 is.
+_FAR = 3.0
+#: From the median absolute deviation to the standard deviation of a normal spread.
+_NORMAL = 1.4826
 
 
 def odd_ones(artefacts: Sequence[Path], likeness: float) -> dict[int, str]:
@@ -57,7 +63,9 @@ def odd_ones(artefacts: Sequence[Path], likeness: float) -> dict[int, str]:
     middle = float(np.median(found_i))
     if middle < _CONSENSUS:
         return {}
-    odd_i = (found_i < likeness * middle) & (sizes_i >= _SIZE * np.median(sizes_i))
+    spread = _NORMAL * float(np.median(np.abs(found_i - middle)))
+    least = min(likeness * middle, middle - _FAR * spread)
+    odd_i = (found_i < least) & (sizes_i >= _SIZE * np.median(sizes_i))
     return {
         int(place): (
             f"it is unlike the others of its company: agreement {found_i[place]:.2f}, where the middle one of "

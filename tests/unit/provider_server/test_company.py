@@ -45,6 +45,14 @@ def test_small_companies_and_small_members_are_not_judged(tmp_path: Path):
     assert odd_ones([*_company(tmp_path, 10), skewed], 0.5) == {}
 
 
+def test_where_sites_differ_widely_only_who_is_far_outside_is_odd(tmp_path: Path):
+    # Signals from faint to strong: the faint ones have less than half of the middle agreement.
+    paths = [_expert(tmp_path, noise / 8, noise) for noise in range(1, 17)]
+    found = agreements(np.array([weights.load(path)["weight"].ravel().astype(np.float64) for path in paths]))
+    assert float(found.min()) < 0.5 * float(np.median(found))
+    assert odd_ones(paths, 0.5) == {}
+
+
 def test_a_company_that_agrees_on_nothing_has_no_odd_one(tmp_path: Path):
     paths = [_expert(tmp_path, 0.0, noise) for noise in range(1, 400)]
     assert odd_ones(paths, 0.5) == {}
