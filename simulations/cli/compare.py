@@ -60,16 +60,10 @@ def compare(  # noqa: PLR0913 - each is an option
     llm_on_synthetic_aim (minutes a seed); assembled_llm with --provider. Without --methods: the first five, and MST
     where its environment is there.
     """
-    from simulations.alternatives import COHORTS, METHODS, TABULAR, alternatives  # noqa: PLC0415 - loads torch
+    from simulations.alternatives import alternatives  # noqa: PLC0415 - loads torch
     from simulations.alternatives import compare as compared  # noqa: PLC0415
-    from simulations.alternatives.synthesis import has_environment  # noqa: PLC0415
 
-    also = [name for name in more or [] if name in METHODS]
-    names = [*(datasets or []), *(name for name in more or [] if name not in METHODS)] or ["titanic", "heart"]
-    if unknown := [name for name in names if name not in COHORTS]:
-        raise typer.BadParameter(f"expected {', '.join(COHORTS)}, not {unknown[0]}", param_hint="--datasets")
-    known = [name for name in METHODS if provider is not None or name != "assembled_llm"]
-    chosen = _chosen([*(methods or []), *also], known, list(TABULAR), with_synthesis=has_environment())
+    names, chosen = _named(datasets or [], methods or [], more or [], with_connectors=provider is not None)
     settings = settings_of(questions, tuning_steps, mst_iterations, aim_iterations, base_llm, provider)
     with console.stages() as told:
         comparisons = [
@@ -88,9 +82,23 @@ def compare(  # noqa: PLR0913 - each is an option
         _write(out, document)
     if as_json:
         console.print_json(document)
-        return
-    for own in comparisons:
+    for own in comparisons if not as_json else ():
         console.stdout.print(_table(own, epsilon))
+
+
+def _named(
+    datasets: list[str], methods: list[str], more: list[str], *, with_connectors: bool
+) -> tuple[list[str], list[str]]:
+    """The data sets and methods that are meant."""
+    from simulations.alternatives import COHORTS, METHODS, TABULAR  # noqa: PLC0415 - loads torch
+    from simulations.alternatives.synthesis import has_environment  # noqa: PLC0415
+
+    names = [*datasets, *(name for name in more if name not in METHODS)] or ["titanic", "heart"]
+    if unknown := [name for name in names if name not in COHORTS]:
+        raise typer.BadParameter(f"expected {', '.join(COHORTS)}, not {unknown[0]}", param_hint="--datasets")
+    also = [name for name in more if name in METHODS]
+    known = [name for name in METHODS if with_connectors or name != "assembled_llm"]
+    return names, _chosen([*methods, *also], known, list(TABULAR), with_synthesis=has_environment())
 
 
 def _chosen(given: list[str], known: list[str], tabular: list[str], *, with_synthesis: bool) -> list[str]:

@@ -54,8 +54,7 @@ def paper(  # noqa: PLR0913 - each is an option
     """Make the published experiment again: ours against private synthesis and LLMs, over epsilon.
 
     Hours in all, so every cell (data set, method, epsilon, seed) is kept as soon as it is done, and the same command
-    goes on after an interruption. What was not run is null in the report. Methods of synthesis need make synthesis-env.
-    Exit code 1 if a cell failed.
+    goes on after an interruption. What was not run is null in the report; exit code 1 if a cell failed.
     """
     from simulations.harness.report import require_report  # noqa: PLC0415 - loads much, and --help must not
     from simulations.paper import PaperSettings, run_paper  # noqa: PLC0415
