@@ -59,6 +59,7 @@ class Limits:
         clock_skew_seconds: by how much a statement may come from the future.
         weight_rms: behaviour check: root mean square of a tensor's elements, at most.
         agreement: behaviour check: cosine to the median of at least three other silos' experts, at least.
+        likeness: behaviour check: the same among eight or more, as a share of the middle one, at least.
     """
 
     plaintext_bytes: int = 256 << 20
@@ -74,6 +75,7 @@ class Limits:
     clock_skew_seconds: float = 120.0
     weight_rms: float = 100.0
     agreement: float = -0.25
+    likeness: float = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,8 +2,10 @@
 
 Detection of a poisoned expert is partial. What is checked here is deterministic and simple: no tensor is out of
 scale, and where at least three other silos have active experts of the same kind, the weights do not point against
-their median. An expert whose silo was revoked is not among those others: it would judge others by what nobody may
-believe any more. A backdoor that keeps to both is not found (docs/threat-model.md).
+their median. Where there are eight or more, everybody who came before is looked at again too, and who is unlike all
+others goes back into quarantine (``provider_server.company``). An expert whose silo was revoked is not among those
+others: it would judge others by what nobody may believe any more. A backdoor that keeps to all of it is not found
+(docs/threat-model.md).
 """
 
 import math
@@ -15,8 +17,9 @@ import numpy as np
 from llamdex_fl import weights
 from llamdex_fl.envelope import Keyring
 from llamdex_fl.errors import ArtefactError, WeightsError
+from provider_server.company import odd_ones
 from provider_server.config import Limits
-from provider_server.registry import Registry, ReleaseRecord
+from provider_server.registry import Registry, ReleaseRecord, Status
 from provider_server.speaking import unrevoked
 
 __all__ = ["judge", "review"]
@@ -28,10 +31,12 @@ _COUNTS = "class_counts"
 _MOST_RECORDS = 1e7
 #: Elements that are summed up in float32.
 _SHORT = 1 << 14
+#: How the reason begins of a release that only its company keeps in quarantine: it may come out when others come.
+_UNLIKE = "it is unlike"
 
 
 def review(registry: Registry, limits: Limits, keyring: Keyring) -> list[ReleaseRecord]:
-    """Look at every release in quarantine, in the order of the log.
+    """Look at every release in quarantine, in the order of the log, and at each company as a whole.
 
     Args:
         registry: the provider's.
@@ -41,17 +46,42 @@ def review(registry: Registry, limits: Limits, keyring: Keyring) -> list[Release
     Returns:
         The records as they are now.
     """
-    reviewed = []
-    for record in registry.releases(status="quarantined"):
+    looked_at = registry.releases(status="quarantined")
+    for record in looked_at:
         try:
             reason = judge(registry.artefact(record), _others(registry, record, keyring), limits)
         except (ArtefactError, WeightsError) as error:
             reason = error.problem
+        if not reason and record.reason.startswith(_UNLIKE):
+            # Not out of it and in again: its company says, below.
+            continue
         registry.accepted.mark(record.release_id, "quarantined" if reason else "active", reason)
-        after = registry.accepted.find(record.release_id)
-        if after is not None:
-            reviewed.append(after)
-    return reviewed
+    looked_at += _look_again(registry, limits, keyring)
+    found = [registry.accepted.find(record.release_id) for record in looked_at]
+    return list({record.release_id: record for record in found if record is not None}.values())
+
+
+def _look_again(registry: Registry, limits: Limits, keyring: Keyring) -> list[ReleaseRecord]:
+    """Judge every company as a whole; the releases whose status changed."""
+    companies: dict[tuple[str, str], dict[str, ReleaseRecord]] = {}
+    for record in unrevoked(registry.releases(), registry, keyring):
+        if record.status == "active" or (record.status == "quarantined" and record.reason.startswith(_UNLIKE)):
+            companies.setdefault((record.schema_digest, record.architecture), {})[record.silo] = record
+    changed = []
+    for company in companies.values():
+        members = list(company.values())
+        try:
+            odd = odd_ones([registry.artefact(record) for record in members], limits.likeness)
+        except (ArtefactError, WeightsError, OSError):
+            # A damaged file is found, and told of, where it is to be used.
+            continue
+        for place, record in enumerate(members):
+            reason = odd.get(place, "")
+            status: Status = "quarantined" if reason else "active"
+            if status != record.status:
+                registry.accepted.mark(record.release_id, status, reason)
+                changed.append(record)
+    return changed
 
 
 def judge(artefact: Path, others: Sequence[Path], limits: Limits) -> str:

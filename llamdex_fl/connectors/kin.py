@@ -27,7 +27,7 @@ _NOUN = re.compile(
 _OF = re.compile(r"(?:\sof\s(?:his|her|their|my|our|the))?[\s-]\Z", re.IGNORECASE)
 _LEAD = re.compile(r"(?:\b(?:both|an?)\s)?(?:\b(?:his|her|their|my|our|the)\s)?\Z", re.IGNORECASE)
 #: Around a list of those who are missing, or may be: "no brother, sister or spouse".
-_MAYBE_BEFORE = re.compile(r"\b(?:no|not|neither|nor|without|any|counting|of)[^\S\n]\Z", re.IGNORECASE)
+_MAYBE_BEFORE = re.compile(r"\b(?:no|not|neither|nor|without|any|counting)[^\S\n]\Z", re.IGNORECASE)
 _MAYBE_AFTER = re.compile(r",?[^\S\n](?:or|nor)\b", re.IGNORECASE)
 _PARENTS = 2
 _REACH = 24

@@ -22,7 +22,7 @@ _HINT = re.compile(
 _SIGN = re.compile(r"£[^\S\n]?\Z")
 _POUNDS = re.compile(r"[^\S\n]?(?:pounds?(?:[^\S\n]sterling)?|quid|l\.)", re.IGNORECASE)
 _SHILLINGS = re.compile(r"[^\S\n]?(?:(?P<plain>shillings?|bob|sh|/-)|s)(?![^\W_])\.?", re.IGNORECASE)
-_PENCE = re.compile(r"[^\S\n]?(?:pence|penny|pennies|d)(?![^\W_])\.?", re.IGNORECASE)
+_PENCE = re.compile(r"[^\S\n]?(?:(?P<plain>pence|penny|pennies)|d)(?![^\W_])\.?", re.IGNORECASE)
 _GUINEAS = re.compile(r"[^\S\n]?(?:guineas?|gns?)\b", re.IGNORECASE)
 _GAP = re.compile(r"[^\S\n]{0,2}(?:,?[^\S\n]?and|[,.&+-])?[^\S\n]{0,2}", re.IGNORECASE)
 #: £7/5/6, £7-5-6 and £7.5.6.
@@ -76,11 +76,11 @@ def _amount(numbers: Sequence[Number], place: int, text: str) -> Number | None:
         if number is None or not (opens or _GAP.fullmatch(text, end, number.start)):
             break
         said = unit.match(text, number.end)
-        if said is None or (opens and factor == 1):
+        if said is None:
             continue
         total, end, following = total + _pence(number, factor), said.end(), following + 1
         # "5s" alone is five seconds; shillings they are beside pounds or pence, or where they are called so.
-        named = named or not opens or said.groupdict().get("plain") is not None
+        named = named or not opens or said["plain"] is not None
     return Number(start, end, in_pounds(total), STERLING, composite=True) if named and end > first.end else None
 
 

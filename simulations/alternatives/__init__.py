@@ -9,11 +9,18 @@ from simulations.alternatives.cohorts import COHORTS, architecture_for, delta_fo
 from simulations.alternatives.comparison import OURS, Comparison, compare
 from simulations.alternatives.dp_fedavg import dp_fedavg, federated
 from simulations.alternatives.experts import alone, assembled, pooled, pooled_dp
-from simulations.alternatives.llm import LLMSettings, expert_api, llm_on_synthetic, plain_llm
+from simulations.alternatives.llm import LLMSettings, assembled_llm, expert_api, llm_on_synthetic, plain_llm
 from simulations.alternatives.lora import LoraSettings
 from simulations.alternatives.methods import METHODS, TABULAR, Settings, alternatives
 from simulations.alternatives.outcome import Alternative, Cohort, Outcome, Spent, with_silo
-from simulations.alternatives.paired import Difference, Interval, interval, paired_difference
+from simulations.alternatives.paired import (
+    Difference,
+    Interval,
+    SeedDifference,
+    interval,
+    paired_difference,
+    seed_difference,
+)
 from simulations.alternatives.synthesis import SynthesisSettings, SyntheticTable, synthesis, synthesise
 
 __all__ = [
@@ -29,6 +36,7 @@ __all__ = [
     "LLMSettings",
     "LoraSettings",
     "Outcome",
+    "SeedDifference",
     "Settings",
     "Spent",
     "SynthesisSettings",
@@ -37,6 +45,7 @@ __all__ = [
     "alternatives",
     "architecture_for",
     "assembled",
+    "assembled_llm",
     "compare",
     "delta_for",
     "dp_fedavg",
@@ -49,6 +58,7 @@ __all__ = [
     "plain_llm",
     "pooled",
     "pooled_dp",
+    "seed_difference",
     "synthesis",
     "synthesise",
     "with_silo",

@@ -71,6 +71,8 @@ def _bound(cohort: Cohort) -> int:
 def architecture_for(cohort: Cohort) -> str:
     """The expert's architecture, the same for every method that trains one: by the public bound and the schema."""
     schema: Schema = cohort.schema
+    if cohort.architecture:
+        return cohort.architecture
     return THERMOMETER_LINEAR if _bound(cohort) <= _SMALL else recommended_architecture(schema)
 
 

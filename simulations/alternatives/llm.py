@@ -1,4 +1,4 @@
-"""The base LLM asked about held-out records: as everybody has it, with the experts' answer in the prompt, and tuned.
+"""The base LLM asked about held-out records: as everybody has it, told by the experts in the prompt or ours, and tuned.
 
 Questions are in the held-out wordings, which nothing was trained on; tuning uses the training wordings, as our reader
 does. An answer is the outcome whose sentence the LLM finds likeliest at the start of its turn: it cannot fail to name
@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llamdex_fl.assembly import AskedQuestion
+from llamdex_fl.assembly import Answer, AskedQuestion, AssembledLlamdex, Seat
 from llamdex_fl.assembly.base_alone import answer_alone, said_answer
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
 from llamdex_fl.connectors.questions import QuestionGenerator, training_wording
-from llamdex_fl.errors import SchemaError
+from llamdex_fl.errors import ConfigError, SchemaError
 from llamdex_fl.privacy import Budget
 from llamdex_fl.schema import Schema
 from simulations.alternatives.experts import train_silos
@@ -28,7 +28,7 @@ from simulations.alternatives.synthesis import SynthesisSettings, synthetic_coho
 from simulations.datasets import LabelledRecord
 from simulations.evaluation import held_out_questions
 
-__all__ = ["LLMSettings", "expert_api", "llm_on_synthetic", "plain_llm", "sentence_chances", "worded"]
+__all__ = ["LLMSettings", "assembled_llm", "expert_api", "llm_on_synthetic", "plain_llm", "sentence_chances", "worded"]
 
 _BATCH = 8
 _TOKENS = 24
@@ -83,6 +83,69 @@ def expert_api(settings: LLMSettings | None = None) -> Alternative:
         ]
 
     return answer
+
+
+def assembled_llm(
+    settings: LLMSettings | None = None, connectors: Callable[[], AssembledLlamdex] | None = None
+) -> Alternative:
+    """What the assembled LLM says to a question: it reads the record in the text, and its experts speak through it.
+
+    Args:
+        settings: None for the defaults.
+        connectors: gives a provider's assembly without experts.
+    """
+    settings = settings or LLMSettings()
+
+    def answer(cohort: Cohort, budget: Budget, seed: int) -> list[Outcome]:
+        if connectors is None:
+            raise ConfigError(
+                "The assembled LLM needs a provider's reader and injector.",
+                expected="the home of a provider that has connectors",
+                got="none",
+                next_step="make demo-all, then --provider out/demo-all/provider; or leave assembled_llm out",
+            )
+        started, schema = time.process_time(), cohort.schema
+        trained, assembly = train_silos(cohort, budget, seed), connectors()
+        for silo, expert, release in zip(cohort.splits, trained.experts, trained.releases, strict=True):
+            assembly.seat(schema.name, Seat(silo, expert, release.guarantee))
+        asked = held_out_questions(schema, cohort.splits, seed, settings.questions)
+        try:
+            answers = assembly.answer_all([own.question for own in asked], askers=[own.asker for own in asked])
+        finally:
+            for silo in cohort.splits:
+                assembly.unseat(schema.name, silo)
+        rows = _rows(cohort, asked)
+        order = np.argsort(rows)
+        chances_mC = np.array([_said(schema, own, heard) for own, heard in zip(asked, answers, strict=True)])
+        return [
+            Outcome(
+                method="assembled_llm",
+                probabilities_mC=chances_mC[order],
+                rows_m=rows[order],
+                spent=trained.spent,
+                seconds=time.process_time() - started,
+                bytes_sent=trained.bytes_sent,
+                told={"routed": float(np.mean([heard.schema == schema.name for heard in answers]))},
+            )
+        ]
+
+    return answer
+
+
+def _said(schema: Schema, asked: AskedQuestion, heard: Answer) -> list[float]:
+    """The classes' probabilities where the LLM says what it holds likeliest; else all on what it says.
+
+    An answer that says no outcome is wrong, so all is on a class that is not the record's.
+    """
+    labels = schema.target.labels
+    said = said_answer(heard.text, schema)
+    if heard.schema == schema.name:
+        chances = list(heard.probabilities.values())
+        if said == labels[int(np.argmax(chances))]:
+            return chances
+    if said is None:
+        said = next(label for label in labels if label != asked.label)
+    return [float(label == said) for label in labels]
 
 
 def llm_on_synthetic(

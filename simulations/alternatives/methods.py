@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from llamdex_fl.assembly import AssembledLlamdex
 from simulations.alternatives.dp_fedavg import dp_fedavg
 from simulations.alternatives.experts import alone, assembled, pooled, pooled_dp
-from simulations.alternatives.llm import LLMSettings, expert_api, llm_on_synthetic, plain_llm
+from simulations.alternatives.llm import LLMSettings, assembled_llm, expert_api, llm_on_synthetic, plain_llm
 from simulations.alternatives.lora import LoraSettings
 from simulations.alternatives.outcome import Alternative
 from simulations.alternatives.synthesis import METHODS as SYNTHESES
@@ -16,11 +17,16 @@ __all__ = ["METHODS", "TABULAR", "Settings", "alternatives"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """Of the alternatives that have any."""
+    """Of the alternatives that have any.
+
+    Attributes:
+        connectors: gives a provider's assembly without experts; ``assembled_llm`` needs it.
+    """
 
     llm: LLMSettings = field(default_factory=LLMSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
     synthesis: SynthesisSettings = field(default_factory=SynthesisSettings)
+    connectors: Callable[[], AssembledLlamdex] | None = None
 
 
 def _fixed(alternative: Alternative) -> Callable[[Settings], Alternative]:
@@ -45,6 +51,7 @@ METHODS: Mapping[str, Callable[[Settings], Alternative]] = {
     **{f"synthesis_{method}": _synthesis(method, single_owner=False) for method in SYNTHESES},
     **{f"synthesis_{method}_single_owner": _synthesis(method, single_owner=True) for method in SYNTHESES},
     "plain_llm": lambda settings: plain_llm(settings.llm),
+    "assembled_llm": lambda settings: assembled_llm(settings.llm, settings.connectors),
     "expert_api": lambda settings: expert_api(settings.llm),
     **{f"llm_on_synthetic_{method}": _on_synthetic(method) for method in SYNTHESES},
 }

@@ -27,10 +27,12 @@ class Cohort:
 
     Attributes:
         splits: by silo, what may be learned from, and what is asked.
+        architecture: of every expert; empty for the one that schema and sizes recommend.
     """
 
     schema: Schema
     splits: Mapping[str, Split]
+    architecture: str = ""
 
     @property
     def held_out(self) -> list[LabelledRecord]:
@@ -119,4 +121,5 @@ def with_silo(cohort: Cohort) -> Cohort:
             silo: Split(train=told(silo, part.train), held_out=told(silo, part.held_out))
             for silo, part in cohort.splits.items()
         },
+        architecture=cohort.architecture,
     )

@@ -13,7 +13,7 @@ from simulations.cli.main import app
 if TYPE_CHECKING:
     from simulations.alternatives import Comparison, Settings
 
-__all__ = ["compare"]
+__all__ = ["compare", "settings_of"]
 
 
 @app.command()
@@ -47,6 +47,9 @@ def compare(  # noqa: PLR0913 - each is an option
     base_llm: Annotated[
         str | None, typer.Option(help="A directory that transformers loads; else the packaged LLM.")
     ] = None,
+    provider: Annotated[
+        Path | None, typer.Option(help="Home of a provider with connectors: assembled_llm asks through them.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the JSON document to this file too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -54,18 +57,14 @@ def compare(  # noqa: PLR0913 - each is an option
 
     Names: alone, assembled (ours), dp_fedavg, pooled_dp, pooled; synthesis_mst, synthesis_aim and both with
     _single_owner behind them (these need make synthesis-env); plain_llm, expert_api, llm_on_synthetic_mst,
-    llm_on_synthetic_aim (minutes a seed). Without --methods: the first five, and MST where its environment is there.
+    llm_on_synthetic_aim (minutes a seed); assembled_llm with --provider. Without --methods: the first five, and MST
+    where its environment is there.
     """
-    from simulations.alternatives import COHORTS, METHODS, TABULAR, alternatives  # noqa: PLC0415 - loads torch
+    from simulations.alternatives import alternatives  # noqa: PLC0415 - loads torch
     from simulations.alternatives import compare as compared  # noqa: PLC0415
-    from simulations.alternatives.synthesis import has_environment  # noqa: PLC0415
 
-    also = [name for name in more or [] if name in METHODS]
-    names = [*(datasets or []), *(name for name in more or [] if name not in METHODS)] or ["titanic", "heart"]
-    if unknown := [name for name in names if name not in COHORTS]:
-        raise typer.BadParameter(f"expected {', '.join(COHORTS)}, not {unknown[0]}", param_hint="--datasets")
-    chosen = _chosen([*(methods or []), *also], list(METHODS), list(TABULAR), with_synthesis=has_environment())
-    settings = _settings(questions, tuning_steps, mst_iterations, aim_iterations, base_llm)
+    names, chosen = _named(datasets or [], methods or [], more or [], with_connectors=provider is not None)
+    settings = settings_of(questions, tuning_steps, mst_iterations, aim_iterations, base_llm, provider)
     with console.stages() as told:
         comparisons = [
             compared(
@@ -83,9 +82,23 @@ def compare(  # noqa: PLR0913 - each is an option
         _write(out, document)
     if as_json:
         console.print_json(document)
-        return
-    for own in comparisons:
+    for own in comparisons if not as_json else ():
         console.stdout.print(_table(own, epsilon))
+
+
+def _named(
+    datasets: list[str], methods: list[str], more: list[str], *, with_connectors: bool
+) -> tuple[list[str], list[str]]:
+    """The data sets and methods that are meant."""
+    from simulations.alternatives import COHORTS, METHODS, TABULAR  # noqa: PLC0415 - loads torch
+    from simulations.alternatives.synthesis import has_environment  # noqa: PLC0415
+
+    names = [*datasets, *(name for name in more if name not in METHODS)] or ["titanic", "heart"]
+    if unknown := [name for name in names if name not in COHORTS]:
+        raise typer.BadParameter(f"expected {', '.join(COHORTS)}, not {unknown[0]}", param_hint="--datasets")
+    also = [name for name in more if name in METHODS]
+    known = [name for name in METHODS if with_connectors or name != "assembled_llm"]
+    return names, _chosen([*methods, *also], known, list(TABULAR), with_synthesis=has_environment())
 
 
 def _chosen(given: list[str], known: list[str], tabular: list[str], *, with_synthesis: bool) -> list[str]:
@@ -99,13 +112,24 @@ def _chosen(given: list[str], known: list[str], tabular: list[str], *, with_synt
     return list(dict.fromkeys(names))
 
 
-def _settings(questions: int, steps: int, mst: int, aim: int, base_llm: str | None) -> "Settings":
+def settings_of(  # noqa: PLR0913, PLR0917 - each is an option
+    questions: int, steps: int, mst: int, aim: int, base_llm: str | None, provider: Path | None
+) -> "Settings":
+    """How the alternatives are run, from the options of a command; 0 iterations are dpmm's own number."""
     from llamdex_fl.base_llm.base import load_base_llm  # noqa: PLC0415 - loads torch, and --help must not
     from simulations.alternatives import LLMSettings, LoraSettings, Settings, SynthesisSettings  # noqa: PLC0415
 
-    load = functools.partial(load_base_llm, *([base_llm] if base_llm else []))
+    load = functools.cache(functools.partial(load_base_llm, *([base_llm] if base_llm else [])))
+    connectors = None
+    if provider is not None:
+        from provider_server.config import load_provider_config  # noqa: PLC0415
+        from provider_server.live_assembly import open_connectors  # noqa: PLC0415
+
+        config = load_provider_config(provider)
+        connectors = functools.cache(lambda: open_connectors(config, load()))
     return Settings(
-        llm=LLMSettings(load=functools.cache(load), questions=questions),
+        connectors=connectors,
+        llm=LLMSettings(load=load, questions=questions),
         lora=LoraSettings(steps=steps),
         synthesis=SynthesisSettings(mst_iterations=mst or None, aim_iterations=aim or None),
     )

@@ -64,10 +64,11 @@ def assembled(population: Population, spoken: Sequence[Spoken]) -> Score | None:
     if not spoken:
         return None
     records, labels_n = _asked(population)
-    evidence = Panel.of([one.expert for one in spoken], [one.guarantee for one in spoken]).evidence(records)
+    panel = Panel.of([one.expert for one in spoken], [one.guarantee for one in spoken])
     priors = {one.silo: one.expert.prior for one in spoken}
-    priors_nC = np.array([priors.get(silo, evidence.pooled_C) for silo, _ in population.asked])
-    return _score(evidence.combined(priors_nC), labels_n)
+    pooled_C = panel.weighed.pooled_C
+    priors_nC = np.array([priors.get(silo, pooled_C) for silo, _ in population.asked])
+    return _score(panel.combined(records, priors_nC), labels_n)
 
 
 def score_alone(population: Population, spoken: Sequence[Spoken]) -> dict[str, Score]:

@@ -1,8 +1,8 @@
 """What a run leaves: ``results.parquet`` and ``report.json`` for people and plots, ``run.json`` to make it again.
 
 A row of ``results.parquet`` is one way to answer, in one seed: ``assembled``, ``reference`` (the same consortium
-without faults), or ``alone`` with the silo. Rows of other ways (DP-FedAvg, pooled training, synthesis) need the same
-columns only: ``report_of`` puts every way that it finds into ``auc`` and ``accuracy``.
+without faults), ``alone`` with the silo, or one of the scenario's alternatives. ``part`` tells the run's own rows from
+those of the sweep, which have another epsilon, alpha or number of silos.
 
 Rows are the same whenever a scenario is run with the same seeds; what differs from run to run (seconds, bytes, memory)
 stands under ``measured`` and in ``run.json``.
@@ -11,65 +11,80 @@ stands under ``measured`` and in ``run.json``.
 import hashlib
 import importlib.util
 import json
-import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from llamdex_fl.errors import ConfigError
 from llamdex_fl.privacy import ADJACENCY, UNIT
+from simulations.harness.compared import costs, owners, paired, student, swept, versus
 from simulations.harness.holds import Verdict
 from simulations.harness.scenario import Scenario
 from simulations.harness.seed_run import SeedResult
+from simulations.harness.ways import SweptScore, Way
 
-__all__ = ["ALONE", "report_of", "require_parquet", "rows_digest", "rows_of", "versions", "write_rows"]
+__all__ = ["ALONE", "Found", "report_of", "require_report", "rows_digest", "rows_of", "versions", "write_rows"]
 
 ALONE = "alone"
 _CONFIDENCE = 0.95
+_OURS = ("assembled", "reference", ALONE)
+#: Of the demo's extra.
+_NEEDED = ("pyarrow", "matplotlib", "jinja2")
 _PACKAGES = ("llamdex-fl", "flwr", "torch", "opacus", "numpy", "grpcio", "cryptography")
 
 Row = dict[str, Any]
 
 
-def require_parquet() -> None:
-    """Whether ``results.parquet`` can be written: asked before a run of hours, not after it.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """All that a run came to.
+
+    Attributes:
+        results: one a seed.
+        ways: by seed, the scenario's alternatives.
+        swept: of the scenario's sweep.
+    """
+
+    results: Sequence[SeedResult]
+    ways: Mapping[int, Sequence[Way]] = field(default_factory=dict)
+    swept: Sequence[SweptScore] = ()
+
+
+def require_report() -> None:
+    """Whether the report can be written: asked before a run of hours, not after it.
 
     Raises:
-        ConfigError: pyarrow is not installed.
+        ConfigError: one of the packages that it needs is not installed.
     """
-    if importlib.util.find_spec("pyarrow") is None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
         raise ConfigError(
-            "results.parquet cannot be written.",
-            expected="the package pyarrow",
-            got="none",
-            next_step="pip install 'llamdex-fl[demo]', or pip install pyarrow",
+            "The report cannot be written.",
+            expected=f"the packages {', '.join(_NEEDED)}",
+            got=f"no {', '.join(missing)}",
+            next_step="pip install 'llamdex-fl[demo]'",
         )
 
 
-def rows_of(scenario: Scenario, results: Sequence[SeedResult]) -> list[Row]:
-    """One row for each way to answer and seed."""
+def rows_of(scenario: Scenario, found: Found) -> list[Row]:
+    """One row for each way to answer and seed, of the run and of its sweep."""
+    return [*_rows_of_run(scenario, found), *_rows_of_sweep(scenario, found)]
+
+
+def _rows_of_run(scenario: Scenario, found: Found) -> list[Row]:
     rows = []
-    for result in results:
+    for result in found.results:
         accounts = result.accounts
-        common = {
-            "scenario": scenario.name,
-            "data_set": scenario.data.set,
-            "partition": scenario.partition.kind,
-            "alpha": scenario.partition.alpha,
-            "silos": len(accounts.records),
-            "seed": result.seed,
-            "epsilon": scenario.privacy.epsilon,
-            "delta": scenario.privacy.delta,
-            "adjacency": ADJACENCY,
-            "unit": UNIT,
-        }
-        for way, score in (("assembled", result.assembled), ("reference", result.reference)):
+        common = _common(scenario, "run", len(accounts.records), result.seed)
+        own: list[tuple[str, Any]] = [("assembled", result.assembled), ("reference", result.reference)]
+        for way, score in own + [(way.name, way) for way in found.ways.get(result.seed, ())]:
             if score is not None:
-                rows.append({**common, "way": way, "silo": "", **asdict(score), **_nothing_of_silo()})
+                scored = {"accuracy": score.accuracy, "auc": score.auc}
+                rows.append({**common, "way": way, "silo": "", **scored, **_nothing_of_silo()})
         hit = {
             silo: sorted(kind for kind, silos in result.faults.items() if silo in silos) for silo in accounts.records
         }
@@ -94,6 +109,34 @@ def rows_of(scenario: Scenario, results: Sequence[SeedResult]) -> list[Row]:
     return rows
 
 
+def _rows_of_sweep(scenario: Scenario, found: Found) -> list[Row]:
+    rows = []
+    for own in found.swept:
+        common = _common(scenario, "sweep", own.silos, own.seed)
+        if own.axis != "silos":
+            common[own.axis] = own.value
+        way, _, silo = own.way.partition(": ")
+        scored = {"way": way, "silo": silo, "accuracy": own.accuracy, "auc": own.auc}
+        rows.append({**common, **scored, **_nothing_of_silo()})
+    return rows
+
+
+def _common(scenario: Scenario, part: str, silos: int, seed: int) -> Row:
+    return {
+        "scenario": scenario.name,
+        "part": part,
+        "data_set": scenario.data.set,
+        "partition": scenario.partition.kind,
+        "alpha": scenario.partition.alpha,
+        "silos": silos,
+        "seed": seed,
+        "epsilon": scenario.privacy.epsilon,
+        "delta": scenario.privacy.delta,
+        "adjacency": ADJACENCY,
+        "unit": UNIT,
+    }
+
+
 def rows_digest(rows: Sequence[Row]) -> str:
     """Hex SHA-256 of all rows: the same for two runs that repeat bit for bit."""
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
@@ -105,7 +148,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     Raises:
         ConfigError: pyarrow is not installed.
     """
-    require_parquet()
+    require_report()
     from pyarrow import Table, parquet  # noqa: PLC0415 - of the demo's extra
 
     beside = path.with_suffix(".part")
@@ -113,15 +156,9 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     beside.replace(path)
 
 
-def report_of(
-    scenario: Scenario, rows: Sequence[Row], results: Sequence[SeedResult], verdicts: Sequence[Verdict]
-) -> dict[str, Any]:
-    """The report: means over the seeds, intervals beside them, each silo's own, and what held."""
-    figures: dict[str, Any] = {}
-    for figure in ("accuracy", "auc"):
-        means, intervals = _by_way(rows, figure)
-        figures[figure] = means
-        figures.setdefault("intervals", {"confidence": _CONFIDENCE})[figure] = intervals
+def report_of(scenario: Scenario, rows: Sequence[Row], found: Found, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """The report: means over the seeds, intervals beside them, paired tests, each silo's own, and what held."""
+    results = found.results
     return {
         "scenario": scenario.name,
         "title": scenario.title,
@@ -135,12 +172,48 @@ def report_of(
             "adjacency": ADJACENCY,
             "unit": UNIT,
         },
-        **figures,
+        **_figures(scenario, rows),
+        "confidence": _CONFIDENCE,
+        "variants": versus(results, found.ways, [name for name in _others(rows) if not _is_main(scenario, name)]),
+        "paired": paired(results, found.ways),
+        "own_records": owners(results),
+        "costs": costs(results, found.ways, scenario.privacy.delta),
+        "membership_advantage": _membership(results),
+        "sweep": swept(found.swept),
+        "growth": list(results[0].growth),
         "majority": fmean(result.majority for result in results),
         "per_seed": [_seed(result) for result in results],
         "must_hold": [asdict(verdict) for verdict in verdicts],
         "passed": all(verdict.held for verdict in verdicts),
         "measured": _measured(results),
+    }
+
+
+def _figures(scenario: Scenario, rows: Sequence[Row]) -> dict[str, Any]:
+    """``auc`` and ``accuracy``, and of each the interval, ``{way: …, "alone": {silo: …}}``."""
+    own = [row for row in rows if row["part"] == "run" and (row["way"] in _OURS or _is_main(scenario, row["way"]))]
+    figures: dict[str, Any] = {}
+    for figure in ("accuracy", "auc"):
+        figures[figure], figures[f"{figure}_interval"] = _by_way(own, figure)
+    return figures
+
+
+def _others(rows: Sequence[Row]) -> list[str]:
+    ways = [row["way"] for row in rows if row["part"] == "run" and row["way"] not in _OURS]
+    return list(dict.fromkeys(ways))
+
+
+def _is_main(scenario: Scenario, name: str) -> bool:
+    """Whether it is a way that the scenario names: the rest are forms of one, and stand under ``variants``."""
+    return name.partition("+")[0] in scenario.alternatives.ways
+
+
+def _membership(results: Sequence[SeedResult]) -> dict[str, float]:
+    """Mean over the seeds, by silo."""
+    silos = sorted({silo for result in results for silo in result.look.membership})
+    return {
+        silo: fmean(result.look.membership[silo] for result in results if silo in result.look.membership)
+        for silo in silos
     }
 
 
@@ -161,18 +234,8 @@ def _by_way(rows: Iterable[Row], figure: str) -> tuple[dict[str, Any], dict[str,
     for (way, silo), numbers in values.items():
         where = (means[ALONE], intervals[ALONE], silo) if way == ALONE else (means, intervals, way)
         where[0][where[2]] = fmean(numbers)
-        where[1][where[2]] = _interval(numbers)
+        where[1][where[2]] = student(numbers)
     return means, intervals
-
-
-def _interval(numbers: Sequence[float]) -> list[float] | None:
-    """Student's interval of the mean over seeds; None for one seed."""
-    if len(numbers) < 2:  # noqa: PLR2004 - one number has no spread
-        return None
-    from scipy.stats import t  # noqa: PLC0415 - takes a second to import
-
-    half = float(t.ppf(0.5 + _CONFIDENCE / 2, len(numbers) - 1)) * stdev(numbers) / math.sqrt(len(numbers))
-    return [fmean(numbers) - half, fmean(numbers) + half]
 
 
 def _seed(result: SeedResult) -> dict[str, Any]:

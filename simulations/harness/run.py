@@ -5,7 +5,8 @@
     OUT/NAME/
       scenario.toml        the scenario that was run
       seed-<n>/            one seed (simulations.harness.seed_run); its homes go when its result is there
-      results.parquet, report.json, run.json
+      sweep/               what of the scenario's sweep is done
+      results.parquet, report.json, report.html, run.json
 """
 
 import importlib.util
@@ -21,9 +22,11 @@ from typing import Any
 
 from llamdex_fl.errors import ConfigError
 from simulations.harness.holds import judge
-from simulations.harness.report import report_of, require_parquet, rows_digest, rows_of, versions, write_rows
+from simulations.harness.page import write_page
+from simulations.harness.report import Found, report_of, require_report, rows_digest, rows_of, versions, write_rows
 from simulations.harness.scenario import Scenario, load_scenario
 from simulations.harness.seed_run import SeedResult, run_seed
+from simulations.harness.ways import sweep, ways_beside
 from simulations.local_consortium.lock import take_lock
 
 __all__ = ["BACKENDS", "RunSettings", "run_scenario"]
@@ -71,7 +74,7 @@ def run_scenario(settings: RunSettings, told: Told) -> dict[str, Any]:
         ArtefactError, ProcessError: see ``run_seed``.
     """
     _require_backend(settings.backend)
-    require_parquet()
+    require_report()
     scenario = load_scenario(settings.scenario)
     seeds = settings.seeds or scenario.seeds
     out = settings.out / scenario.name
@@ -81,10 +84,16 @@ def run_scenario(settings: RunSettings, told: Told) -> dict[str, Any]:
         began = time.perf_counter()
         run = _claim(out, scenario, settings)
         results = [_one(scenario, seed, out / f"seed-{seed}", settings, told) for seed in seeds]
-        rows = rows_of(scenario, results)
-        report = report_of(scenario, rows, results, judge(scenario.must_hold, results))
+        found = Found(
+            results=results,
+            ways={seed: ways_beside(scenario, seed, out / f"seed-{seed}", told) for seed in seeds},
+            swept=sweep(scenario, seeds, out / "sweep", told),
+        )
+        rows = rows_of(scenario, found)
+        report = report_of(scenario, rows, found, judge(scenario.must_hold, results))
         write_rows(out / "results.parquet", rows)
         _write(out / "report.json", report)
+        write_page(report, out / "report.html")
         finished = {
             "seeds": list(seeds),
             "finished_at": _now(),
@@ -136,9 +145,9 @@ def _claim(out: Path, scenario: Scenario, settings: RunSettings) -> dict[str, An
             )
         return before
     for path in out.iterdir():
-        if path.name.startswith("seed-") and path.is_dir():
+        if (path.name == "sweep" or path.name.startswith("seed-")) and path.is_dir():
             shutil.rmtree(path)
-        elif path.name in {"results.parquet", "report.json"}:
+        elif path.name in {"results.parquet", "report.json", "report.html"}:
             path.unlink()
     run = {
         "scenario": scenario.name,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llamdex_fl.errors import ConfigError
+from simulations.harness.beside import Alternatives, Sweep, checks
 
 __all__ = [
     "DATA_SETS",
@@ -203,6 +204,8 @@ class Scenario:
     rounds: Rounds = field(default_factory=Rounds)
     faults: tuple[Fault, ...] = ()
     must_hold: tuple[Hold, ...] = ()
+    alternatives: Alternatives = field(default_factory=Alternatives)
+    sweep: Sweep = field(default_factory=Sweep)
 
     def digest(self) -> str:
         """Hex SHA-256 of all that decides a run but the seeds: what ``--resume`` compares."""
@@ -230,6 +233,8 @@ def load_scenario(path: Path) -> Scenario:
         "rounds": reader.table(Rounds, document.pop("rounds", {}), "[rounds]"),
         "faults": tuple(reader.table(Fault, each, "[[fault]]") for each in reader.tables(document, "fault")),
         "must_hold": tuple(reader.table(Hold, each, "[[must_hold]]") for each in reader.tables(document, "must_hold")),
+        "alternatives": reader.table(Alternatives, document.pop("alternatives", {}), "[alternatives]"),
+        "sweep": reader.table(Sweep, document.pop("sweep", {}), "[sweep]"),
     }
     scenario = reader.table(Scenario, {**document, **tables}, "the file")
     _require_sense(path, scenario)
@@ -281,7 +286,7 @@ def _require_sense(path: Path, scenario: Scenario) -> None:
     data, partition, rounds, privacy = scenario.data, scenario.partition, scenario.rounds, scenario.privacy
     seeds = scenario.seeds
     silo_names = [silo for fault in scenario.faults for silo in fault.silos]
-    checks = [
+    sense = [
         (bool(_NAME.fullmatch(scenario.name)), "name: small letters, digits and hyphens", scenario.name),
         (
             bool(seeds) and len(set(seeds)) == len(seeds) and all(_is_seed(seed) for seed in seeds),
@@ -319,7 +324,14 @@ def _require_sense(path: Path, scenario: Scenario) -> None:
         ),
         ((partition.kind == "by_feature") == bool(partition.feature), "feature, for by_feature only", "other"),
     ]
-    for good, expected, got in checks:
+    beside = checks(
+        scenario.alternatives,
+        scenario.sweep,
+        rounds=rounds.count,
+        partition=partition.kind,
+        budgets=privacy.silos,
+    )
+    for good, expected, got in [*sense, *beside]:
         if not good:
             raise _wrong(path, expected, got)
     for fault in scenario.faults:

@@ -34,6 +34,7 @@ from simulations.harness.faults import MALICIOUS, Drawn, draw, participants, poi
 from simulations.harness.figures import Score, assembled, majority, reference, score_alone, speakers
 from simulations.harness.founding import Founder
 from simulations.harness.grid import CutOffError, InProcessGrid
+from simulations.harness.look import Look, closer_look
 from simulations.harness.node import Node, Timed
 from simulations.harness.population import Population, populate
 from simulations.harness.provider import RunningProvider, require_point
@@ -46,6 +47,10 @@ __all__ = ["SeedResult", "run_seed"]
 
 _ZEROS = "0" * 64
 _WITHDRAWN = "withdrawn by its silo, as the scenario has it"
+#: Wall seconds, but for the two that say CPU: of this process in the rounds, and of the harness alone.
+_TIMES = ("founding_s", "rounds_s", "work_s", "rounds_cpu_s", "harness_cpu_s")
+#: Of a plot of growth.
+_POINTS = 100
 
 Told = Callable[[str, int, int], None]
 
@@ -61,7 +66,10 @@ class SeedResult:
         states: rounds' final states.
         accounts: what of each silo was asked, delivered, logged and spent.
         faults: kind -> the silos that it hit.
+        look: what paired tests and plots need of the same experts.
         measured: seconds, bytes and memory: of this run and this machine.
+        growth: of the first round, how many silos had trained after how many seconds, and the most memory in bytes
+            of this process until then.
     """
 
     seed: int
@@ -72,7 +80,9 @@ class SeedResult:
     states: list[str]
     accounts: Accounts
     faults: dict[str, list[str]]
+    look: Look = field(default_factory=Look)
     measured: dict[str, float] = field(default_factory=dict)
+    growth: list[tuple[int, float, float]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """For ``result.json``."""
@@ -83,7 +93,12 @@ class SeedResult:
         """Read what ``as_dict`` wrote."""
         scores = {name: Score(**document[name]) if document[name] else None for name in ("assembled", "reference")}
         alone = {silo: Score(**score) for silo, score in document["alone"].items()}
-        return cls(**{**document, **scores, "alone": alone, "accounts": Accounts.from_dict(document["accounts"])})
+        parts = {
+            "accounts": Accounts.from_dict(document["accounts"]),
+            "look": Look(**document["look"]),
+            "growth": [(int(silos), float(seconds), float(peak)) for silos, seconds, peak in document["growth"]],
+        }
+        return cls(**{**document, **scores, "alone": alone, **parts})
 
 
 def run_seed(scenario: Scenario, seed: int, directory: Path, told: Told) -> SeedResult:
@@ -116,8 +131,9 @@ class _SeedRun:
         self._on_progress = told
         self._population, self._terms = populate(scenario, seed)
         self._drawn = draw(scenario, self._population.silos, seed)
-        self._measured: dict[str, float] = dict.fromkeys(("founding_s", "rounds_s", "work_s", "harness_cpu_s"), 0.0)
+        self._measured: dict[str, float] = dict.fromkeys(_TIMES, 0.0)
         self._replays: dict[str, list[str]] = {}
+        self._growth: list[tuple[int, float, float]] = []
 
     def _told(self, stage: str, done: int, total: int) -> None:
         self._on_progress(f"seed {self._seed}: {stage}", done, total)
@@ -211,6 +227,7 @@ class _SeedRun:
         drawn: Sequence[Drawn] = self._drawn
         # The work itself is done in the daemons' threads: what this thread does in the grid is the harness's.
         began, worked, own = time.perf_counter(), Timed.seconds, Timed.listening_s - Timed.opening_s
+        cpu_began = time.process_time()
         with Registry(config.registry) as registry:
             while True:
                 grid = self._grid(number, nodes, drawn, provider)
@@ -224,6 +241,7 @@ class _SeedRun:
                     self._replays.update(grid.replays)
                     self._measured["harness_cpu_s"] += grid.cpu_s
         self._measured["rounds_s"] += time.perf_counter() - began
+        self._measured["rounds_cpu_s"] += time.process_time() - cpu_began
         self._measured["work_s"] += Timed.seconds - worked
         self._measured["harness_cpu_s"] += Timed.listening_s - Timed.opening_s - own
         return report
@@ -235,8 +253,12 @@ class _SeedRun:
             each.fault for each in drawn if each.fault.kind == "provider_killed" and each.fault.round in {0, number}
         ]
 
+        began = time.perf_counter()
+
         def before_training(count: int) -> None:
             provider.require_alive()
+            if number == 1:
+                self._growth.append((count - 1, round(time.perf_counter() - began, 3), _peak_bytes()))
             for fault in kills:
                 if fault.after == count:
                     provider.kill_at(fault.point)
@@ -301,7 +323,7 @@ class _SeedRun:
             missing = {silo: self._terms[silo] for silo in population.silos if silo not in honest}
             compared = reference(population, honest, missing, self._scenario.privacy.epsilon, self._seed)
         accounts = keep_accounts(config, founded, reports, self._terms, self._replays)
-        self._measured["peak_bytes"] = 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        self._measured["peak_bytes"] = _peak_bytes()
         self._measured["bytes_sent"] = float(sum(accounts.bytes_sent.values()))
         faults: dict[str, list[str]] = {}
         for each in self._drawn:
@@ -315,10 +337,21 @@ class _SeedRun:
             states=[report.state.value for report in reports],
             accounts=replace(accounts, records={silo: len(own.train) for silo, own in population.splits.items()}),
             faults=faults,
+            look=closer_look(population, spoken),
+            growth=_thinned(self._growth),
             measured={name: round(value, 4) for name, value in self._measured.items()},
         )
         self._told("figures", 1, 1)
         return result
+
+
+def _peak_bytes() -> float:
+    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _thinned(growth: Sequence[tuple[int, float, float]]) -> list[tuple[int, float, float]]:
+    step = max(1, len(growth) // _POINTS)
+    return [*growth[::step], *growth[-1:]] if len(growth) > _POINTS else list(growth)
 
 
 def _is_gone(each: Drawn, number: int) -> bool:

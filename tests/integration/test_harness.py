@@ -22,6 +22,11 @@ silos = 5
 alpha = 1.0
 [rounds]
 attempts = 3
+[alternatives]
+ways = ["pooled_dp"]
+[sweep]
+epsilon = [2.0]
+seeds = 1
 [[fault]]
 kind = "lost_reply"
 silos = ["silo-001"]
@@ -68,6 +73,14 @@ def test_five_silos_in_trouble_complete_and_a_finished_run_is_kept(tmp_path: Pat
     (seed,) = report["per_seed"]
     assert seed["replays"]["silo-005"], "the provider was asked again"
     assert set(report["auc"]["alone"]) == {"silo-001", "silo-002", "silo-005"}
+    assert {"assembled", "pooled_dp", "alone"} == set(report["auc"]) == set(report["auc_interval"])
+    assert {"alone_own", "pooled_dp_silo"} == set(report["variants"])
+    assert report["paired"]["best_silo"] in {"silo-001", "silo-002", "silo-005"}
+    assert report["paired"]["assembled_less"]["pooled_dp"]["auc"]["seeds"] == 1
+    ((point,),) = report["sweep"].values()
+    assert point["value"] == 2.0
+    assert {"assembled", "alone, best"} <= set(point["ways"])
+    assert "Five silos, each with its own trouble" in (tmp_path / "out" / "five" / "report.html").read_text("utf-8")
     run = json.loads((tmp_path / "out" / "five" / "run.json").read_text(encoding="utf-8"))
     assert run["seeds"] == [3]
 

@@ -18,8 +18,8 @@ from llamdex_fl.connectors.reader.reader import Batch, Reader
 __all__ = ["ReaderRecipe", "train_reader"]
 
 _LOTS_AT_ONCE = 24
-#: 2,200 for five schemas, 1,000 for the two of the demo.
-_FIRST_STEPS, _STEPS_A_SCHEMA = 200, 400
+#: 3,000 for five schemas, 1,200 for the two of the demo.
+_LEAST_STEPS, _STEPS_A_SCHEMA = 1000, 600
 #: Questions about a schema grow with what there is to learn of it, but slowly: each feature is in every question.
 _SHARE_POWER = 0.25
 #: A question, and the schema that answers it.
@@ -57,7 +57,7 @@ class ReaderRecipe:
 
     def steps_for(self, schemas: int) -> int:
         """Optimiser steps for so many schemas: each makes the others easier."""
-        return _FIRST_STEPS + schemas * _STEPS_A_SCHEMA if self.steps is None else self.steps
+        return max(_LEAST_STEPS, schemas * _STEPS_A_SCHEMA) if self.steps is None else self.steps
 
 
 def train_reader(

@@ -286,3 +286,26 @@ def test_sizes_on_the_line_do_not_depend_on_the_weights(bench: Bench):
     sizes = [[sealed.path.stat().st_size, *(len(chunk.ciphertext) for chunk in sealed.chunks(0))] for sealed in seals]
     assert sizes[0] == sizes[1]
     assert sum(sizes[0][1:]) - seals[0].statement.plaintext_length == 16 * 3
+
+
+def test_who_came_early_is_looked_at_again_and_may_come_out_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The desk's part: who is odd, ``provider_server.company`` decides."""
+    odd: dict[int, str] = {}
+    monkeypatch.setattr("provider_server.quarantine.odd_ones", lambda _paths, _likeness: odd)
+    bench.add_silos("c", "d", "e")
+    desk = bench.desk()
+    for seed, silo in enumerate(("c", "d", "e")):
+        sealed = bench.seal(desk, silo, seed=seed)
+        bench.send(desk, sealed, silo)
+        bench.commit(desk, sealed, silo)
+        desk.review()
+    assert [record.status for record in bench.registry.releases()] == ["active"] * 3
+    odd[0] = "it is unlike the others of its company"
+    desk.review()
+    desk.review()
+    assert [record.status for record in bench.registry.releases()] == ["quarantined", "active", "active"]
+    odd.clear()
+    desk.review()
+    assert [record.status for record in bench.registry.releases()] == ["active"] * 3

@@ -289,7 +289,16 @@ def test_ask_and_eval_answer_on_the_command_line(
     question = "A woman of 30 in first class, fare 80 pounds. Did she survive the Titanic?"
     assert _run("ask", question, "--home", str(config.home), "--json", "--asker", "archive") == 0
     answer = json.loads(capsys.readouterr().out)
-    assert set(answer) == {"answer", "schema", "probabilities", "expert_probabilities", "experts", "facts", "missing"}
+    assert set(answer) == {
+        "answer",
+        "schema",
+        "probabilities",
+        "expert_probabilities",
+        "experts",
+        "facts",
+        "missing",
+        "conflicts",
+    }
     assert answer["experts"] == (["archive"] if answer["schema"] else [])
     assert _run("ask", question, "--home", str(config.home)) == 0
     assert capsys.readouterr().out.strip()

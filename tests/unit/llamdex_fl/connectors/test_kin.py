@@ -23,6 +23,7 @@ def _sums(text: str) -> list[tuple[str, float]]:
         ("my wife Anna (34), brother Karl", [("my wife Anna (34), brother", 2)]),
         ("a half-brother and two kid sisters", [("a half-brother and two kid sisters", 3)]),
         ("his mother, two brothers and his father", []),
+        ("the mother of two sons and a daughter", [("two sons and a daughter", 3)]),
         ("two brothers; a sister", []),
         ("two brothers", []),
         ("no brother, sister or spouse", []),

@@ -27,6 +27,7 @@ def _fares(text: str) -> list[float]:
         ("8 guineas", [8.4]),
         ("fifteen shillings", [0.75]),
         ("12s 6d", [0.625]),
+        ("6 pence", [0.025]),
         ("nine pounds and three pence", [9.0125]),
         ("£26, aged 30", [26.0, 30.0]),
         ("26 pounds and 2 children", [26.0, 2.0]),

@@ -34,7 +34,7 @@ _VALUES = {
     "duration": st.integers(0, 20_000).map(float),
     "months": st.integers(1, 36).map(lambda months: round(months / 12, 2)),
     "milli": st.integers(0, 100_000).map(lambda tenths: float(Decimal(tenths) / 10_000)),
-    "sterling": st.integers(12, 600 * 240 - 1).filter(lambda pence: pence % 240).map(in_pounds),
+    "sterling": st.integers(1, 600 * 240 - 1).filter(lambda pence: pence % 240).map(in_pounds),
     "ordinal": st.integers(1, 99).map(float),
     "times": st.integers(1, 99).map(float),
 }

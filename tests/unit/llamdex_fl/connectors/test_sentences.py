@@ -15,8 +15,8 @@ def _worded(answers: list[str], sentences: list[str]) -> tuple[tuple[str, ...], 
     [
         (1.0, "almost certainly"),
         (0.95, "almost certainly"),
-        (0.9499, "very probably"),
-        (0.8, "very probably"),
+        (0.9499, "very likely"),
+        (0.8, "very likely"),
         (0.7, "probably"),
         (0.55, "probably"),
         (0.549, "perhaps"),
@@ -32,7 +32,7 @@ def test_the_words_stand_where_the_sentence_says_probably() -> None:
     assert no[0] == "No, it will almost certainly not rain."
     assert yes == (
         "Yes, it will almost certainly rain, probably.",
-        "Yes, it will very probably rain, probably.",
+        "Yes, it will very likely rain, probably.",
         "Yes, it will probably rain, probably.",
         "Yes, it will perhaps rain, probably.",
     )
@@ -40,7 +40,7 @@ def test_the_words_stand_where_the_sentence_says_probably() -> None:
 
 def test_a_sentence_that_does_not_say_probably_has_the_words_at_its_end() -> None:
     (ripe, _) = _worded(["ripe", "unripe"], ["Ripe. It can be eaten.", "Unripe."])
-    assert ripe[1] == "Ripe. It can be eaten, very probably."
+    assert ripe[1] == "Ripe. It can be eaten, very likely."
 
 
 def test_answers_that_are_their_own_sentences() -> None:

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from llamdex_fl.assembly import Answer, AskedQuestion
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
+from llamdex_fl.errors import ConfigError
 from llamdex_fl.privacy import Budget
-from simulations.alternatives import Cohort, LLMSettings, LoraSettings, expert_api, plain_llm
-from simulations.alternatives.llm import sentence_chances, worded
+from simulations.alternatives import Cohort, LLMSettings, LoraSettings, assembled_llm, expert_api, plain_llm
+from simulations.alternatives.llm import _said, sentence_chances, worded
 from simulations.alternatives.lora import tuned
 
 _BUDGET = Budget(epsilon=4.0, delta=1e-4)
@@ -68,3 +70,23 @@ def test_questions_come_from_the_records_and_the_training_wording(small_cohort: 
     assert {sentence for _, sentence in pairs} <= set(small_cohort.schema.target.sentences)
     assert pairs == worded(small_cohort.schema, records, 1, 50)
     assert len({question for question, _ in pairs}) > 40
+
+
+def test_without_connectors_the_assembled_llm_says_what_it_needs(small_cohort: Cohort) -> None:
+    with pytest.raises(ConfigError, match="reader and injector"):
+        assembled_llm()(small_cohort, _BUDGET, 1)
+
+
+def test_the_assembled_llm_is_judged_by_what_it_says(small_cohort: Cohort) -> None:
+    schema = small_cohort.schema
+    no, yes = schema.target.labels
+    sentence = dict(zip(schema.target.labels, schema.target.sentences, strict=True))
+    asked = AskedQuestion(identity="a", schema=schema.name, question="?", features={}, label=no, asker="a")
+
+    def heard(text: str, chances: dict[str, float], route: str | None = schema.name) -> Answer:
+        return Answer(text=text, schema=route, probabilities=chances, expert_probabilities={}, silos=(), facts={})
+
+    assert _said(schema, asked, heard(sentence[yes], {"n": 0.2, "y": 0.8})) == [0.2, 0.8]
+    assert _said(schema, asked, heard(sentence[no], {"n": 0.2, "y": 0.8})) == [1.0, 0.0], "what it says counts"
+    assert _said(schema, asked, heard("Perhaps.", {"n": 0.8, "y": 0.2})) == [0.0, 1.0], "no outcome is wrong"
+    assert _said(schema, asked, heard(sentence[no], {}, None)) == [1.0, 0.0]

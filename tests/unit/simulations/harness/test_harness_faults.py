@@ -9,10 +9,11 @@ from llamdex_fl.errors import ConfigError
 from llamdex_fl.schema import load_library_schema
 from simulations.datasets import LabelledRecord
 from simulations.harness.accounts import Accounts
+from simulations.harness.beside import Alternatives
 from simulations.harness.faults import draw, participants, poisoned
 from simulations.harness.figures import Score
 from simulations.harness.holds import judge
-from simulations.harness.report import report_of, rows_digest, rows_of, write_rows
+from simulations.harness.report import Found, report_of, rows_digest, rows_of, write_rows
 from simulations.harness.scenario import Data, Fault, Hold, Partition, Rounds, Scenario
 from simulations.harness.seed_run import SeedResult
 
@@ -130,11 +131,11 @@ def test_what_must_hold_is_judged(hold: Hold, *, held: bool):
 def test_rows_and_report_name_every_way_and_survive_their_files(tmp_path: Path):
     result = _result()
     again = SeedResult.from_dict(result.as_dict())
-    scenario = _scenario()
-    rows = rows_of(scenario, [again])
-    assert rows_digest(rows) == rows_digest(rows_of(scenario, [result]))
+    scenario = replace(_scenario(), alternatives=Alternatives(ways=("dp_fedavg",)))
+    rows = rows_of(scenario, Found(results=[again]))
+    assert rows_digest(rows) == rows_digest(rows_of(scenario, Found(results=[result])))
     other = {**rows[0], "way": "dp_fedavg", "auc": 0.5}
-    report = report_of(scenario, [*rows, other], [again], [])
+    report = report_of(scenario, [*rows, other], Found(results=[again]), [])
     assert report["auc"] == {"assembled": 0.9, "reference": 0.9, "dp_fedavg": 0.5, "alone": {"silo-001": 0.75}}
     assert report["privacy"] == {
         "epsilon": 1.0, "delta": 1e-4, "adjacency": "add_or_remove_one", "unit": "record"
