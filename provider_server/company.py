@@ -38,7 +38,7 @@ _FAR = 3.0
 _NORMAL = 1.4826
 
 
-def odd_ones(artefacts: Sequence[Path], likeness: float) -> dict[int, str]:
+def odd_ones(artefacts: Sequence[Path], likeness: float) -> dict[int, str] | None:
     """The odd ones among experts of one schema and architecture.
 
     Args:
@@ -46,23 +46,24 @@ def odd_ones(artefacts: Sequence[Path], likeness: float) -> dict[int, str]:
         likeness: share of the middle agreement that an expert needs.
 
     Returns:
-        By place, why; empty where the company is too small, of experts too large, or agrees on nothing.
+        By place, why; None where nobody can be judged: the company is too small, of experts too large, or agrees on
+        nothing.
 
     Raises:
         ArtefactError: a file is missing.
         WeightsError: a file is damaged.
     """
     if len(artefacts) < LEAST:
-        return {}
+        return None
     experts = [_expert(path, path.stat().st_mtime_ns) for path in artefacts]
     if len({expert[0].shape if expert else None for expert in experts}) != 1 or experts[0] is None:
-        return {}
+        return None
     weights_iD = np.array([expert[0] for expert in experts if expert])
     sizes_i = np.array([expert[1] for expert in experts if expert])
     found_i = agreements(weights_iD)
     middle = float(np.median(found_i))
     if middle < _CONSENSUS:
-        return {}
+        return None
     spread = _NORMAL * float(np.median(np.abs(found_i - middle)))
     least = min(likeness * middle, middle - _FAR * spread)
     odd_i = (found_i < least) & (sizes_i >= _SIZE * np.median(sizes_i))

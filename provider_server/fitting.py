@@ -16,7 +16,7 @@ from platformdirs import user_cache_path
 
 from llamdex_fl.base_llm.base import BaseLLM
 from llamdex_fl.base_llm.packaged import packaged_encoder
-from llamdex_fl.connectors.injector import Injector, InjectorRecipe, train_injector
+from llamdex_fl.connectors.injector import Frame, Injector, InjectorRecipe, train_injector
 from llamdex_fl.connectors.injector.trained import trained_injector
 from llamdex_fl.connectors.questions import Wording, load_wording, ordinary_questions, training_wording
 from llamdex_fl.connectors.reader import ExtensionRecipe, Reader, ReaderRecipe, extend_reader, train_reader
@@ -94,7 +94,15 @@ def fit_connectors(  # noqa: PLR0913 - the last four are for tests and displays
 
     Returns:
         Whether something was trained.
+
+    Raises:
+        ConfigError: there is no schema, or two of one name.
+        SchemaError: this LLM cannot tell a schema's outcomes apart by the first token of their sentences.
     """
+    frame = Frame(base)
+    for schema in provider_schemas(config):
+        # Refused now, not when the first expert takes its seat, after a silo has spent its budget.
+        frame.target_offers(schema.target)
     reader, reader_trained = fit_reader(
         config, recipe=reader_recipe, extension=extension_recipe, fresh=fresh, on_progress=on_progress
     )

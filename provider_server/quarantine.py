@@ -75,6 +75,9 @@ def _look_again(registry: Registry, limits: Limits, keyring: Keyring) -> list[Re
         except (ArtefactError, WeightsError, OSError):
             # A damaged file is found, and told of, where it is to be used.
             continue
+        if odd is None:
+            # Who was found odd stays so until a company clears it: it must not come out because others left.
+            continue
         for place, record in enumerate(members):
             reason = odd.get(place, "")
             status: Status = "quarantined" if reason else "active"

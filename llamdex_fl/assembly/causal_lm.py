@@ -228,7 +228,14 @@ class LlamdexForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc
         output = self.base.generate(**begun, generation_config=config, **others)
         before = begun["input_ids"].shape[1]
         parts.append(Part(into=routed, output=output, of=range(len(routed)), prompts=len(routed), length=before))
-        return together(ids_BT, parts, int(self.base.generation_config.pad_token_id or 0))
+        return together(ids_BT, parts, self._filler(config))
+
+    @staticmethod
+    def _filler(config: GenerationConfig) -> int:
+        """The token after an answer's end, as transformers pads: the end's own where an LLM has none for padding."""
+        ends = config.eos_token_id
+        own = config.pad_token_id if config.pad_token_id is not None else ends[0] if isinstance(ends, list) else ends
+        return int(own) if own is not None else 0
 
     @staticmethod
     def _part(rows: Sequence[int], output: Any, ids_BT: Tensor) -> Part:  # noqa: ANN401 - see generate

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -61,6 +62,8 @@ class Frame:
         self.opening_P = torch.cat([around.before_T, lead])
         self.after_A = around.after_T
         self._kept: OrderedDict[tuple[int, ...], Layers] = OrderedDict()
+        # Answers may be streamed from several threads at once.
+        self._keeping = Lock()
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -68,6 +71,8 @@ class Frame:
         ids = range(self.base.model.get_input_embeddings().num_embeddings)
         texts = {self.base.tokenizer.decode([own]).strip() for own in ids}
         plain = sorted(text for text in texts if _WORD.fullmatch(text))
+        if not plain:
+            return ()
         asked = self.base.tokenizer([f"{text} is" for text in plain], add_special_tokens=False)["input_ids"]
         whole = self.base.tokenizer(plain, add_special_tokens=False)["input_ids"]
         return tuple(
@@ -129,10 +134,11 @@ class Frame:
 
     def kept(self, offered: tuple[int, ...]) -> Layers:
         """Keys and values of the opening and of sentences, computed when first wanted; of many, the last used stay."""
-        layers = self._kept.pop(offered, None) or self.opened(offered)
-        self._kept[offered] = layers
-        while len(self._kept) > 1 and sum(own[0][0].shape[1] for own in self._kept.values()) > _KEPT_TOKENS:
-            self._kept.popitem(last=False)
+        with self._keeping:
+            layers = self._kept.pop(offered, None) or self.opened(offered)
+            self._kept[offered] = layers
+            while len(self._kept) > 1 and sum(own[0][0].shape[1] for own in self._kept.values()) > _KEPT_TOKENS:
+                self._kept.popitem(last=False)
         return layers
 
 

@@ -33,6 +33,7 @@ __all__ = ["InjectorRecipe", "Practice", "draw_outputs", "practice", "suffix_los
 
 _IGNORED = -100
 _DRAWS = 256
+_MOST_DRAWS = 1000
 _WARMUP = 0.06
 _SENTENCE_WEIGHT = 0.5
 _LOOSE_COUNTS = (2, 2, 3, 4, 5)
@@ -169,9 +170,15 @@ def _loosened(own: Practice, words: Sequence[int], rng: random.Random) -> Practi
 
 def _distinct(frame: Frame, rng: random.Random) -> tuple[tuple[str, ...], ...]:
     """Made-up outcomes that begin differently for this tokenizer."""
-    while not _apart(frame, sentences := made_up_outcomes(rng, frame.words)):
-        pass
-    return sentences
+    for _ in range(_MOST_DRAWS):
+        if _apart(frame, sentences := made_up_outcomes(rng, frame.words)):
+            return sentences
+    raise SchemaError(
+        "For this LLM all sentences begin alike, so its first token can tell no outcomes apart.",
+        expected="a tokenizer whose first token of an answer is a part of its first word",
+        got=f"{_MOST_DRAWS} sets of outcomes that begin alike",
+        next_step="name another base LLM in provider.toml",
+    )
 
 
 def _apart(frame: Frame, sentences: Sequence[Sequence[str]]) -> bool:

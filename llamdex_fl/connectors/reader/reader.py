@@ -305,8 +305,9 @@ def _rival(chances: Mapping[Value, float], best: Value) -> Value:
     if best is None or not others:
         return None
     rival = max(others, key=others.__getitem__)
-    said = others[rival] / (others[rival] + chances[None])
-    return rival if others[rival] > _RIVAL and said > _SAID else None
+    if others[rival] <= _RIVAL:
+        return None
+    return rival if others[rival] / (others[rival] + chances[None]) > _SAID else None
 
 
 def _contrasted(feature_D: Tensor, value_VD: Tensor) -> Tensor:

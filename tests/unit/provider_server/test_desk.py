@@ -293,7 +293,8 @@ def test_who_came_early_is_looked_at_again_and_may_come_out_again(
 ) -> None:
     """The desk's part: who is odd, ``provider_server.company`` decides."""
     odd: dict[int, str] = {}
-    monkeypatch.setattr("provider_server.quarantine.odd_ones", lambda _paths, _likeness: odd)
+    judges = [True]
+    monkeypatch.setattr("provider_server.quarantine.odd_ones", lambda _paths, _likeness: odd if judges[0] else None)
     bench.add_silos("c", "d", "e")
     desk = bench.desk()
     for seed, silo in enumerate(("c", "d", "e")):
@@ -306,6 +307,10 @@ def test_who_came_early_is_looked_at_again_and_may_come_out_again(
     desk.review()
     desk.review()
     assert [record.status for record in bench.registry.releases()] == ["quarantined", "active", "active"]
+    judges[0] = False  # so many have left that nobody can be judged: it must not come out for that
     odd.clear()
+    desk.review()
+    assert [record.status for record in bench.registry.releases()] == ["quarantined", "active", "active"]
+    judges[0] = True
     desk.review()
     assert [record.status for record in bench.registry.releases()] == ["active"] * 3

@@ -322,6 +322,7 @@ def test_questions_of_the_generator_can_all_be_answered_rightly(untrained: Reade
         ({None: 0.2, 45.0: 0.5, 54.0: 0.3}, None),  # it may be that the other number is about something else
         ({None: 0.0, 45.0: 0.99, 54.0: 0.01}, None),
         ({None: 0.9, 45.0: 0.1}, None),
+        ({None: 0.0, 45.0: 1.0, 54.0: 0.0}, None),
         ({None: 0.5, 45.0: 0.5}, None),
     ],
 )
