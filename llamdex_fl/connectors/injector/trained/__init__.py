@@ -16,7 +16,8 @@ def trained_injector_name(base_digest: str) -> str:
 def trained_injector(base_digest: str) -> Path | None:
     """The folder of the injector that comes with the package for a base LLM; None if there is none.
 
-    It was made by ``llamdex-sim train-injector``, as ``llamdex-provider connect --fresh`` would make it.
+    It was made by ``train_injector`` with its default recipe, as ``llamdex-sim train-injector`` makes one from today's
+    wordings.
     """
     folder = Path(str(files(__package__) / trained_injector_name(base_digest)))
     return folder if (folder / "injector.json").is_file() else None
