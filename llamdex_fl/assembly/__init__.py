@@ -7,7 +7,7 @@ from llamdex_fl.assembly.asked import AskedQuestion, read_questions
 from llamdex_fl.assembly.assembled import Answer, AssembledLlamdex, Seat
 from llamdex_fl.assembly.base_alone import evaluate_base
 from llamdex_fl.assembly.causal_lm import LlamdexConfig, LlamdexForCausalLM
-from llamdex_fl.assembly.evaluation import evaluate
+from llamdex_fl.assembly.evaluation import evaluate, expected_calibration_error
 
 __all__ = [
     "Answer",
@@ -18,5 +18,6 @@ __all__ = [
     "Seat",
     "evaluate",
     "evaluate_base",
+    "expected_calibration_error",
     "read_questions",
 ]

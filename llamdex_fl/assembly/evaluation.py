@@ -15,7 +15,7 @@ from llamdex_fl.errors import InputError
 from llamdex_fl.experts import one_against_rest
 from llamdex_fl.schema import Value
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "expected_calibration_error"]
 
 _BATCH = 16
 _BINS = 10
@@ -28,9 +28,9 @@ class _Row:
 
     ``route`` is the schema that it was routed to, ``facts`` what is read in it for its own schema. ``whole`` tells
     whether the text is an outcome's whole sentence, ``again`` whether it took a second time of asking. ``chances`` (by
-    label) come from the LLM's first token, empty where the question was not routed; ``expert_chances`` from the experts
-    on the true features; ``gap`` is the largest distance between what the LLM and what the experts say on the features
-    that were read, ``lean`` the same before what is injected was corrected.
+    label) come from the LLM's first token, ``read_chances`` from the experts on the features that were read, both empty
+    where the question was not routed; ``expert_chances`` from the experts on the true features; ``lean`` is the gap
+    before what is injected was corrected.
     """
 
     schema: str
@@ -41,15 +41,24 @@ class _Row:
     said: str | None
     whole: bool
     again: bool
-    expert_read: str | None
     chances: Mapping[str, float]
+    read_chances: Mapping[str, float]
     expert_chances: Mapping[str, float]
-    gap: float | None
     lean: float | None
 
     @property
     def expert_true(self) -> str:
-        return max(self.expert_chances, key=self.expert_chances.__getitem__)
+        return _likeliest(self.expert_chances)
+
+    @property
+    def expert_read(self) -> str | None:
+        return _likeliest(self.read_chances) if self.read_chances else None
+
+    @property
+    def gap(self) -> float | None:
+        """The largest distance between what the LLM and what the experts say, on the features that were read."""
+        distances = [abs(self.chances[label] - chance) for label, chance in self.read_chances.items()]
+        return max(distances) if distances else None
 
 
 def evaluate(
@@ -61,6 +70,9 @@ def evaluate(
     on_question: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Everything ``llamdex-provider eval`` reports; None where no question can tell.
+
+    ``calibration_error`` compares the LLM's probabilities with the experts', which is what an injector answers for;
+    ``outcome_calibration_error`` with what became true, which is also the experts' affair and needs many questions.
 
     Args:
         assembly: what is measured.
@@ -133,7 +145,8 @@ def _report(
         "asked_again_rate": _mean([row.again for row in rows]),
         "answer_auc": _auc(assembly, rows, lambda row: row.chances),
         "expert_auc_true_features": _auc(assembly, rows, lambda row: row.expert_chances),
-        "calibration_error": _calibration_error(rows),
+        "calibration_error": _calibration_error(rows, _of_experts),
+        "outcome_calibration_error": _calibration_error(rows, _of_outcomes),
         "injection_gap": _mean([row.gap for row in rows if row.gap is not None]),
         "injection_lean": _mean([row.lean for row in rows if row.lean is not None]),
         "routing": {
@@ -175,11 +188,10 @@ def _row(assembly: AssembledLlamdex, asked: AskedQuestion, answer: Answer) -> _R
         said=answer.stated if routed else None,
         whole=answer.whole,
         again=answer.asked_again,
-        expert_read=max(read, key=read.__getitem__) if read else None,
         chances=chances,
+        read_chances=read,
         expert_chances=dict(zip(target.labels, true_N, strict=True)),
         lean=answer.lean,
-        gap=max(abs(chances[label] - read[label]) for label in read) if read else None,
     )
 
 
@@ -226,17 +238,34 @@ def _reader_report(domain: Sequence[AskedQuestion], rows: Sequence[_Row]) -> dic
     }
 
 
-def _calibration_error(rows: Sequence[_Row]) -> float | None:
-    """Expected calibration error of the stated answer, ten bins of equal width."""
-    pairs = [(max(row.chances.values()), row.said == row.label) for row in rows if row.chances]
-    if not pairs:
+def expected_calibration_error(said_n: Sequence[float], truth_n: Sequence[float]) -> float | None:
+    """How far said probabilities are from the true ones (or from outcomes, 0 or 1): ten bins of equal width.
+
+    None where nothing was said.
+    """
+    said, truth = np.array(said_n, dtype=float), np.array(truth_n, dtype=float)
+    if not len(said):
         return None
-    chance = np.array([pair[0] for pair in pairs])
-    right = np.array([pair[1] for pair in pairs], dtype=float)
-    bins = np.minimum((chance * _BINS).astype(int), _BINS - 1)
-    return float(
-        sum(abs(chance[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins))
-    )
+    bins = np.minimum((said * _BINS).astype(int), _BINS - 1)
+    return float(sum(abs((said - truth)[bins == own].sum()) for own in np.unique(bins)) / len(said))
+
+
+def _calibration_error(rows: Sequence[_Row], truth: Callable[[_Row, str], float]) -> float | None:
+    """Of the outcome that the LLM finds likeliest, in the questions that were routed."""
+    pairs = [(row.chances[top], truth(row, top)) for row in rows if row.chances for top in [_likeliest(row.chances)]]
+    return expected_calibration_error([said for said, _ in pairs], [true for _, true in pairs])
+
+
+def _of_experts(row: _Row, label: str) -> float:
+    return row.read_chances[label]
+
+
+def _of_outcomes(row: _Row, label: str) -> float:
+    return float(row.label == label)
+
+
+def _likeliest(chances: Mapping[str, float]) -> str:
+    return max(chances, key=chances.__getitem__)
 
 
 def _latency(assembly: AssembledLlamdex, questions: Sequence[AskedQuestion]) -> dict[str, Any]:

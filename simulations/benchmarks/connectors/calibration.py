@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from llamdex_fl.assembly import expected_calibration_error
 from llamdex_fl.assembly.speaking import Injection, Speaker, Spoken
 from llamdex_fl.connectors.injector.training import draw_outputs
 from llamdex_fl.schema import load_library_schema
@@ -23,7 +24,6 @@ __all__ = ["measure"]
 _QUESTIONS = 24
 _BATCH = 8
 _MOST_SEEDS = 3
-_BINS = 10
 
 
 def measure(parts: Parts, rounds: int) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def _row(parts: Parts, name: str, seed: int) -> dict[str, float]:
         unaided += alone.speak(injections[start : start + _BATCH], 1)
     got_BN, unaided_BN = (torch.tensor([own.probabilities for own in answers]) for answers in (said, unaided))
     return {
-        "ece_injector": _calibration_error(unaided_BN.flatten(), wanted_BN.flatten()),
-        "ece": _calibration_error(got_BN.flatten(), wanted_BN.flatten()),
+        "ece_injector": _calibration_error(unaided_BN, wanted_BN),
+        "ece": _calibration_error(got_BN, wanted_BN),
         "gap": float((got_BN - wanted_BN).abs().amax(-1).mean()),
         "sentence_rate": statistics.mean(own.whole for own in said),
         "asked_again_rate": statistics.mean(own.asked_again for own in said),
@@ -60,8 +60,7 @@ def _row(parts: Parts, name: str, seed: int) -> dict[str, float]:
     }
 
 
-def _calibration_error(got_n: torch.Tensor, wanted_n: torch.Tensor) -> float:
-    """Expected calibration error over all outcomes, ten bins of equal width, the experts' probability for the truth."""
-    bins_n = (got_n * _BINS).long().clamp(max=_BINS - 1)
-    parts = [(got_n[bins_n == own] - wanted_n[bins_n == own]).sum().abs() for own in range(_BINS)]
-    return float(torch.stack(parts).sum() / len(got_n))
+def _calibration_error(got_BN: torch.Tensor, wanted_BN: torch.Tensor) -> float:
+    """As ``llamdex-provider eval`` has it: of the outcome that the LLM finds likeliest, the experts for the truth."""
+    got_B1, top_B1 = got_BN.max(-1, keepdim=True)
+    return expected_calibration_error(got_B1.flatten().tolist(), wanted_BN.gather(-1, top_B1).flatten().tolist()) or 0.0

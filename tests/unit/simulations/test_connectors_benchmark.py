@@ -5,7 +5,6 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-import pytest
 import torch
 
 from llamdex_fl.base_llm.base import load_base_llm
@@ -13,7 +12,6 @@ from llamdex_fl.connectors.injector import Frame, Injector
 from llamdex_fl.connectors.injector.training import practice, suffix_loss
 from llamdex_fl.schema import Schema
 from simulations.benchmarks.connectors import SECTIONS
-from simulations.benchmarks.connectors.calibration import _calibration_error
 from simulations.benchmarks.connectors.injector_step import _whole_loss
 from simulations.benchmarks.connectors.memory import _peak_mib
 
@@ -34,14 +32,6 @@ def test_both_training_steps_that_are_timed_have_the_same_loss(
     suffix = suffix_loss(frame, injector, prompts, random.Random(1), sentence=False)
     whole = _whole_loss(frame, injector, prompts, random.Random(1))
     torch.testing.assert_close(suffix, whole, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("got", "wanted", "error"),
-    [([0.05, 0.95], [0.05, 0.95], 0.0), ([0.05, 0.95], [0.15, 0.85], 0.1), ([0.61, 0.69], [0.69, 0.61], 0.0)],
-)
-def test_calibration_error_is_the_bins_mean_distance(got: list[float], wanted: list[float], error: float) -> None:
-    assert _calibration_error(torch.tensor(got), torch.tensor(wanted)) == pytest.approx(error, abs=1e-6)
 
 
 def test_the_peak_is_that_of_this_process() -> None:

@@ -14,7 +14,15 @@ import torch
 from llamdex_fl.assembly import AskedQuestion, AssembledLlamdex, Seat, evaluate, evaluate_base, read_questions
 from llamdex_fl.assembly.assembled import Answer
 from llamdex_fl.assembly.base_alone import said_answer
-from llamdex_fl.assembly.evaluation import _auc, _calibration_error, _reader_report, _Row
+from llamdex_fl.assembly.evaluation import (
+    _auc,
+    _calibration_error,
+    _of_experts,
+    _of_outcomes,
+    _reader_report,
+    _Row,
+    expected_calibration_error,
+)
 from llamdex_fl.assembly.evaluation import _row as _row_of
 from llamdex_fl.base_llm.base import load_base_llm
 from llamdex_fl.connectors.injector import Injector, worded_sentences
@@ -142,7 +150,14 @@ def test_the_longer_answer_wins_where_one_holds_the_other(toy_schema: Schema, te
     assert said_answer(text, schema) == label
 
 
-def _row(label: str, said: str | None, chances: Mapping[str, float], facts: Mapping[str, Value] | None = None) -> _Row:
+def _row(
+    label: str,
+    said: str | None,
+    chances: Mapping[str, float],
+    facts: Mapping[str, Value] | None = None,
+    *,
+    read: Mapping[str, float] | None = None,
+) -> _Row:
     return _Row(
         schema="fruit",
         label=label,
@@ -152,27 +167,39 @@ def _row(label: str, said: str | None, chances: Mapping[str, float], facts: Mapp
         said=said,
         whole=False,
         again=False,
-        expert_read=None,
         chances=chances,
+        read_chances=read or {},
         expert_chances={"1": 0.5, "0": 0.5},
-        gap=None,
         lean=None,
     )
 
 
-def test_the_calibration_error_of_a_hand_computed_example() -> None:
+@pytest.mark.parametrize(
+    ("said", "truth", "error"),
+    [
+        ([0.05, 0.95], [0.05, 0.95], 0.0),
+        ([0.05, 0.95], [0.15, 0.85], 0.1),
+        ([0.61, 0.69], [0.69, 0.61], 0.0),
+        # Bin 9: .95 and 1, of which half came true; bin 7: .72, .76 and .74, of which two thirds did.
+        ([0.95, 1.0, 0.72, 0.76, 0.74], [1, 0, 1, 1, 0], 2 / 5 * abs(0.975 - 0.5) + 3 / 5 * abs(0.74 - 2 / 3)),
+        ([], [], None),
+    ],
+)
+def test_the_calibration_error_of_hand_computed_examples(
+    said: list[float], truth: list[float], error: float | None
+) -> None:
+    assert expected_calibration_error(said, truth) == (None if error is None else pytest.approx(error))
+
+
+def test_calibration_is_of_the_likeliest_outcome_by_the_experts_and_by_what_became_true() -> None:
     rows = [
-        _row("1", "1", {"1": 0.95, "0": 0.05}),  # bin 9: chance 0.95 and 1.0, right 1 and 0
-        _row("0", "1", {"1": 1.0, "0": 0.0}),
-        _row("0", "0", {"1": 0.28, "0": 0.72}),  # bin 7: chance 0.72, 0.76, 0.74, right 1, 1, 0
-        _row("1", "1", {"1": 0.76, "0": 0.24}),
-        _row("1", None, {"1": 0.74, "0": 0.26}),
+        _row("1", "1", {"1": 0.95, "0": 0.05}, read={"1": 0.85, "0": 0.15}),
+        _row("1", "0", {"1": 0.28, "0": 0.72}, read={"1": 0.3, "0": 0.7}),
         _row("1", "1", {}),  # not routed: nothing was stated
     ]
-    expected = 2 / 5 * abs(0.975 - 0.5) + 3 / 5 * abs(0.74 - 2 / 3)
-    assert _calibration_error(rows) == pytest.approx(expected)
-    assert _calibration_error([]) is None
-    assert _calibration_error(rows[-1:]) is None
+    assert _calibration_error(rows, _of_experts) == pytest.approx((0.1 + 0.02) / 2)
+    assert _calibration_error(rows, _of_outcomes) == pytest.approx((0.05 + 0.72) / 2)
+    assert _calibration_error(rows[-1:], _of_experts) is None
 
 
 def test_the_auc_counts_a_question_without_a_route_as_undecided(toy_schema: Schema) -> None:
