@@ -22,9 +22,6 @@ from llamdex_fl.schema import MOST_TEXT_CHARACTERS, Schema, Value
 
 __all__ = ["Answer", "AssembledLlamdex", "Seat"]
 
-#: Tokens kept free for the outcomes' sentences and what is injected.
-_ROOM = 384
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
@@ -216,10 +213,13 @@ class AssembledLlamdex(TransformersSide):
                 "A question is empty.", expected="a text", got="nothing", next_step="write the question out"
             )
         most = self.base.context
-        if most is not None and (length := self.base.prompt_ids(question).shape[1]) + max_new_tokens + _ROOM > most:
+        if most is None:
+            return
+        free = most - max_new_tokens - max((self.speaker.room(self.schema(name)) for name in self._seats), default=0)
+        if (length := self.base.prompt_ids(question).shape[1]) > free:
             raise InputError(
                 "A question is too long for the base LLM.",
-                expected=f"at most {most - max_new_tokens - _ROOM} tokens, the chat template's included",
+                expected=f"at most {free} tokens, the chat template's included",
                 got=f"{length} tokens",
                 next_step="leave out what does not belong to the question",
             )

@@ -114,6 +114,11 @@ class Prompts:
             for given_K, words_KD in zip(given, self._words, strict=True)
         ]
 
+    @property
+    def length(self) -> int:
+        """Tokens of the longest prompt."""
+        return self._mask_BL.shape[1]
+
     def first_token(self, given: Sequence[Tensor]) -> Tensor:
         """Logits (B, V) of the answers' first token, with log-probabilities injected.
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from llamdex_fl.assembly.prompts import Offered, Prompts
 from llamdex_fl.base_llm.base import BaseLLM
-from llamdex_fl.connectors.injector import Frame, Injector, Offers, confidence_level
+from llamdex_fl.connectors.injector import MIXTURES, Frame, Injector, Offers, confidence_level
 from llamdex_fl.schema import Schema, Target
 
 __all__ = ["Injection", "Speaker", "Spoken", "missing_sentence"]
@@ -96,6 +96,7 @@ class Speaker:
         self.tolerance = tolerance
         self._frame = Frame(base)
         self._offers: dict[Target, Offers] = {}
+        self._rooms: dict[Schema, int] = {}
 
     @torch.inference_mode()
     def speak(
@@ -162,6 +163,20 @@ class Speaker:
         if schema.target not in self._offers:
             self._offers[schema.target] = self._frame.target_offers(schema.target)
         return self._offers[schema.target]
+
+    def room(self, schema: Schema) -> int:
+        """Tokens that a prompt has, at most, beside the question and what the LLM's chat template puts around it.
+
+        Raises:
+            SchemaError: see ``offers``.
+        """
+        if schema not in self._rooms:
+            longest = sorted((feature.description for feature in schema.features), key=len)
+            missing = self._frame.offers([[missing_sentence(longest[::-1])]])
+            sentences = [*zip(*self.offers(schema).ids, strict=True), *zip(*missing.ids, strict=True)]
+            said = max(len(self._frame.offered_ids(own)) for own in sentences)
+            self._rooms[schema] = len(self._frame.lead_P) + said + len(schema.target.labels) + MIXTURES + _SPARE_TOKENS
+        return self._rooms[schema]
 
     def _prompts(self, rows: Sequence[Offered]) -> Prompts:
         return Prompts(self._frame, self.injector, rows)

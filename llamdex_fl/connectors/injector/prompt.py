@@ -58,8 +58,8 @@ class Frame:
         """Split the LLM's chat template around the user's words."""
         self.base = base
         around = base.prompt("")
-        lead = torch.tensor(base.answer_ids(_LEAD), device=base.model.device)
-        self.opening_P = torch.cat([around.before_T, lead])
+        self.lead_P = torch.tensor(base.answer_ids(_LEAD), device=base.model.device)
+        self.opening_P = torch.cat([around.before_T, self.lead_P])
         self.after_A = around.after_T
         self._kept: OrderedDict[tuple[int, ...], Layers] = OrderedDict()
         # Answers may be streamed from several threads at once.

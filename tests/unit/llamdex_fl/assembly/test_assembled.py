@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llamdex_fl.assembly import AssembledLlamdex, Seat
+from llamdex_fl.assembly.speaking import Injection
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
 from llamdex_fl.connectors.injector import InjectorRecipe, train_injector
 from llamdex_fl.connectors.questions import Wording
@@ -192,3 +193,17 @@ def test_a_question_that_the_llm_cannot_take_is_refused(assembly: AssembledLlamd
         assembly.answer("red " * most)
     assert str(most) not in refusal.value.got
     assert "tokens" in refusal.value.got
+
+
+def test_room_is_kept_for_the_longest_prompt_and_no_more(assembly: AssembledLlamdex, toy_schema: Schema) -> None:
+    room, base = assembly.speaker.room(toy_schema), assembly.base
+    question = "A red fruit."
+    sure = [Injection(question, toy_schema, torch.tensor([1 - chance, chance])) for chance in (0.99, 0.9, 0.7, 0.5)]
+    taken = [assembly.speaker.begin([own]).length - base.prompt_ids(question).shape[1] for own in sure]
+    assert room - 8 <= max(taken) <= room
+    assert base.context is not None
+    free = base.context - 48 - room
+    longest = next(text for count in range(free, 0, -1) if base.prompt_ids(text := "red" * count).shape[1] <= free)
+    assembly.check(longest)
+    with pytest.raises(InputError, match=f"at most {free} tokens"):
+        assembly.check(longest + "red" * 2)
