@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from transformers import PreTrainedModel
 
 from llamdex_fl.errors import InputError
 
-__all__ = ["changed_before", "decoder_layer", "state_size"]
+__all__ = ["changed_before", "decoder_layer", "middle_layer", "state_size"]
 
 
 def decoder_layer(model: PreTrainedModel, layer: int) -> nn.Module:
@@ -38,19 +39,32 @@ def decoder_layer(model: PreTrainedModel, layer: int) -> nn.Module:
     return lists[0][layer]
 
 
+def middle_layer(model: PreTrainedModel) -> int:
+    """The layer before which half of the decoder layers lie, rounded down; 0 where the layers cannot be told."""
+    middle = int(getattr(model.config.get_text_config(), "num_hidden_layers", 0)) // 2
+    try:
+        decoder_layer(model, middle)
+    except InputError:
+        return 0
+    return middle
+
+
 @contextmanager
 def changed_before(model: PreTrainedModel, layer: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Within the context, what goes into a decoder layer, (B, T, D), is what ``change`` makes of it.
 
-    It holds for every pass through this model, so threads must not share the model meanwhile.
+    It holds for the passes of this thread; others may use the model meanwhile.
 
     Raises:
         InputError: see ``decoder_layer``.
     """
+    own_thread = get_ident()
 
     def hook(
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if get_ident() != own_thread:
+            return args, kwargs
         if args:
             return (change(args[0]), *args[1:]), kwargs
         return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}

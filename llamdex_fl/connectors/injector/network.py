@@ -27,13 +27,13 @@ __all__ = ["MIXTURES", "Injector"]
 
 #: Injected tokens beside the marks, whatever the number of outcomes.
 MIXTURES = 3
-_FORMAT = 4
+_FORMAT = 5
 _FLOOR = 1e-4
 _STEPS = 16
-_WORD = 16
+_WORD = 64
 _CHANCE = _STEPS + 3
 _SET = 4
-_HIDDEN = (128, 256)
+_HIDDEN = (256, 512)
 # How strongly mixtures take an outcome before training, by its probability and by its log-probability.
 _FIRST_ODDS = 0.3
 _NOISE = 0.01
@@ -118,7 +118,7 @@ class Injector(nn.Module):
             document = json.loads((folder / "injector.json").read_text(encoding="utf-8"))
             tensors = load_file(folder / "injector.safetensors")
             version, made_for, width = document["format"], str(document["base_digest"]), int(document["width"])
-            layer = int(document.get("layer", 0))
+            layer = int(document["layer"])
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ArtefactError(
                 f"{folder} does not hold an injector.",

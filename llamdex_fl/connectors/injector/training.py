@@ -7,8 +7,9 @@ schema; the outcomes stand in a drawn order, in words that fit the likeliest one
 have no token, all as it is when the assembly speaks.
 
 The loss asks for two things. At the first token of the answer the LLM's full-vocabulary distribution must equal the
-expert's probabilities on the answers' words (cross-entropy against a soft target), which makes the probability that
-is read from the LLM calibrated. After it, the sentence that states the likeliest outcome must follow.
+expert's probabilities on the answers' words (cross-entropy against a soft target, and the distance of the answers'
+shares from it), which makes the probability that is read from the LLM calibrated. After it, the sentence that states
+the likeliest outcome must follow.
 """
 
 import random
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from llamdex_fl.base_llm.base import BaseLLM
-from llamdex_fl.base_llm.layers import state_size
+from llamdex_fl.base_llm.layers import middle_layer, state_size
 from llamdex_fl.connectors.injector.network import Injector
 from llamdex_fl.connectors.injector.placing import injected_tokens, injecting
 from llamdex_fl.connectors.injector.practice import made_up_outcomes
@@ -29,13 +30,14 @@ from llamdex_fl.connectors.injector.sentences import confidence_level, worded_se
 from llamdex_fl.connectors.questions import QuestionGenerator, Wording
 from llamdex_fl.errors import SchemaError
 
-__all__ = ["InjectorRecipe", "Practice", "draw_outputs", "practice", "suffix_loss", "train_injector"]
+__all__ = ["InjectorRecipe", "Practice", "draw_outputs", "outcome_loss", "practice", "suffix_loss", "train_injector"]
 
 _IGNORED = -100
 _DRAWS = 256
 _MOST_DRAWS = 1000
 _WARMUP = 0.06
 _SENTENCE_WEIGHT = 0.5
+_DISTANCE_WEIGHT = 0.5
 _LOOSE_COUNTS = (2, 2, 3, 4, 5)
 
 
@@ -53,19 +55,20 @@ class InjectorRecipe:
         outcome_batch, sentence_batch: examples a step.
         rate: peak learning rate.
         turn_rate: share of it by which the large matrices learn, which turn words.
-        layer: before which decoder layer of the LLM the injected vectors go in; 0: as input embeddings.
+        layer: before which decoder layer of the LLM the injected vectors go in; 0: as input embeddings; None: the
+            middle one, or 0 where the LLM's layers cannot be told.
         seed: of the questions, the outputs drawn and the initial weights.
     """
 
-    questions: int = 250
-    own: float = 0.2
+    questions: int = 300
+    own: float = 0.3
     loose: float = 0.2
-    steps: int = 560
+    steps: int = 1400
     outcome_batch: int = 12
     sentence_batch: int = 6
     rate: float = 5e-3
     turn_rate: float = 0.15
-    layer: int = 0
+    layer: int | None = None
     seed: int = 0
 
 
@@ -107,10 +110,11 @@ def train_injector(
     rng = random.Random(recipe.seed)  # noqa: S311 - questions, not keys
     frame = Frame(base)
     practices = _practices(frame, wordings, recipe, rng)
-    scale = _scale(frame, recipe.layer)
+    layer = middle_layer(base.model) if recipe.layer is None else recipe.layer
+    scale = _scale(frame, layer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        injector = Injector(base.width, scale, base.digest, layer=recipe.layer).to(base.model.device)
+        injector = Injector(base.width, scale, base.digest, layer=layer).to(base.model.device)
         optimiser = torch.optim.AdamW(_rates(injector, recipe), weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser,
@@ -242,8 +246,11 @@ def suffix_loss(
         said_BS[row, : len(said)] = torch.tensor(said[:longest], device=device)
     logits_BSV = _suffix_logits(frame, injector, batch, chances, said_BS)
     first_BV = torch.log_softmax(logits_BSV[:, 0], dim=-1)
-    loss = -torch.stack(
-        [(chance_N * row_V[own.first_N]).sum() for own, chance_N, row_V in zip(batch, chances, first_BV, strict=True)]
+    loss = torch.stack(
+        [
+            outcome_loss(chance_N, row_V[own.first_N])
+            for own, chance_N, row_V in zip(batch, chances, first_BV, strict=True)
+        ]
     ).mean()
     if sentence:
         # Summed over a sentence, not averaged: few of its tokens tell the outcomes apart, and these must count in full.
@@ -252,6 +259,19 @@ def suffix_loss(
         )
         loss = loss + _SENTENCE_WEIGHT * rest / len(batch)
     return loss
+
+
+def outcome_loss(chance_N: Tensor, said_N: Tensor) -> Tensor:
+    """Of one answer: cross-entropy, and how far the outcomes' shares are from what is wanted.
+
+    Small distances hardly count in a cross-entropy, and are what an asker sees.
+
+    Args:
+        chance_N: what is wanted.
+        said_N: log-probabilities of the outcomes' first tokens.
+    """
+    distance = (said_N.softmax(-1) - chance_N).abs().sum()
+    return _DISTANCE_WEIGHT * distance - (chance_N * said_N).sum()
 
 
 def _suffix_logits(

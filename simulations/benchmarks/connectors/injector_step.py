@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from llamdex_fl.connectors.injector import Frame, Injector
-from llamdex_fl.connectors.injector.training import InjectorRecipe, Practice, practice, suffix_loss
+from llamdex_fl.connectors.injector.training import InjectorRecipe, Practice, outcome_loss, practice, suffix_loss
 from llamdex_fl.schema import load_library_schema
 from simulations.benchmarks.connectors.parts import SCHEMAS, Parts, questions
 
@@ -76,6 +76,9 @@ def _whole_loss(frame: Frame, injector: Injector, prompts: list[Practice], rng: 
         logits_to_keep=1,
     ).logits[:, -1]
     first_BV = torch.log_softmax(logits_BV.float(), dim=-1)
-    return -torch.stack(
-        [(chance_K * row_V[own.first_N]).sum() for own, chance_K, row_V in zip(prompts, chances, first_BV, strict=True)]
+    return torch.stack(
+        [
+            outcome_loss(chance_K, row_V[own.first_N])
+            for own, chance_K, row_V in zip(prompts, chances, first_BV, strict=True)
+        ]
     ).mean()

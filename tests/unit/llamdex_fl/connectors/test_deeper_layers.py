@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from llamdex_fl.assembly.speaking import Injection, Speaker
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
-from llamdex_fl.base_llm.layers import changed_before, decoder_layer, state_size
+from llamdex_fl.base_llm.layers import changed_before, decoder_layer, middle_layer, state_size
 from llamdex_fl.connectors.injector import Frame, Injector, InjectorRecipe, confidence_level, train_injector
 from llamdex_fl.connectors.injector.network import MIXTURES
 from llamdex_fl.connectors.injector.training import practice, suffix_loss
@@ -104,6 +105,7 @@ def test_it_learns_before_a_deeper_layer_and_is_saved_with_it(
 
 def test_layers_are_found_or_refused(base: BaseLLM) -> None:
     assert decoder_layer(base.model, 1) is not decoder_layer(base.model, 0)
+    assert middle_layer(base.model) == 1
     assert state_size(base.model, 1, base.prompt("A red fruit").before_T) > 0
     for layer in (-1, 2):
         with pytest.raises(InputError, match="no such layer"):
@@ -114,3 +116,20 @@ def test_a_model_whose_layers_cannot_be_told_is_refused(llama: BaseLLM, toy_word
     llama.model.model.other = torch.nn.ModuleList(torch.nn.Identity() for _ in range(2))
     with pytest.raises(InputError, match="cannot be found"):
         train_injector(llama, [toy_wording], recipe=InjectorRecipe(questions=1, steps=3, layer=1))
+    # Unless it is free to choose.
+    assert train_injector(llama, [toy_wording], recipe=InjectorRecipe(questions=1, steps=3)).layer == 0
+
+
+def test_only_the_thread_that_changes_a_pass_has_it_changed(llama: BaseLLM) -> None:
+    ids_1T = torch.tensor([[1, 2, 3]])
+    with torch.no_grad():
+        plain = llama.model(ids_1T).logits
+        with changed_before(llama.model, 1, torch.zeros_like), ThreadPoolExecutor(1) as other:
+            assert torch.equal(other.submit(_logits, llama, ids_1T).result(), plain)
+            assert not torch.equal(llama.model(ids_1T).logits, plain)
+
+
+def _logits(base: BaseLLM, ids_1T: Tensor) -> Tensor:
+    with torch.no_grad():
+        logits_1TV: Tensor = base.model(ids_1T).logits
+    return logits_1TV

@@ -84,7 +84,10 @@ def _whole_loss(
         sentence = own.sentences[label]
         logits_SV = whole_run(base, injector, question, standing, own.first_N.tolist(), chance_K, sentence[:-1])
         said_SV = logits_SV.log_softmax(-1)
-        outcomes.append(-(chance_K * said_SV[0, own.first_N]).sum())
+        first_N = said_SV[0, own.first_N]
+        # How far the shares are from what is wanted counts half, in all outcomes together.
+        distance = (first_N.exp() / first_N.exp().sum() - chance_K).abs().sum()
+        outcomes.append(0.5 * distance - (chance_K * first_N).sum())
         spoken += [-said_SV[place, token] for place, token in enumerate(sentence) if place]
     outcome = torch.stack(outcomes).mean()
     # The words after the first count half.
