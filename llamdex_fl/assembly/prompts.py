@@ -10,12 +10,14 @@ D width, V vocabulary.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from llamdex_fl.base_llm.layers import beginning_at
 from llamdex_fl.connectors.injector import (
     Frame,
     Injector,
@@ -99,6 +101,8 @@ class Prompts:
         self._after = after_BSD.shape[1]
         self._mask_BL = torch.cat([kept_mask_BT, question_mask_BT, after_mask_BS], dim=1)
         self._positions_BL = (self._mask_BL.cumsum(-1) - 1).clamp(min=0)
+        # What stood before the injector's layer in the tokens after the questions; None before the first pass.
+        self._states: Tensor | None = None
 
     def _suffixes(self, given: Sequence[Tensor]) -> list[Tensor]:
         """The injected tokens and the header after each question, for log-probabilities that are injected."""
@@ -122,15 +126,20 @@ class Prompts:
     def first_token(self, given: Sequence[Tensor]) -> Tensor:
         """Logits (B, V) of the answers' first token, with log-probabilities injected.
 
-        A second time, only what follows the questions is run.
+        A second time, only what follows the questions is run, from the injector's layer on: before it nothing depends
+        on what is injected.
         """
         inputs_BTD, _ = left_padded(self._begun if given is self.wanted else self._suffixes(given), 0.0)
-        if self._cache.get_seq_length() == self._mask_BL.shape[1]:
-            self._cache.crop(-self._after)
-        else:
+        again: AbstractContextManager[None] = nullcontext()
+        if self._states is None:
             inputs_BTD = torch.cat([self._question_BTD, inputs_BTD], dim=1)
+        elif self._injector.layer > 0:
+            again = beginning_at(self._base.model, self._injector.layer, self._states, self._cache, self._after)
+        else:
+            self._cache.crop(-self._after)
         end = inputs_BTD.shape[1] - len(self._after_AD)
-        with injecting(self._base.model, self._injector, [given_K.exp() for given_K in given], end):
+        seen: list[Tensor] = []
+        with again, injecting(self._base.model, self._injector, [own_K.exp() for own_K in given], end, seen=seen):
             logits_BTV: Tensor = self._base.model(
                 inputs_embeds=inputs_BTD,
                 attention_mask=self._mask_BL,
@@ -139,6 +148,8 @@ class Prompts:
                 use_cache=True,
                 logits_to_keep=1,
             ).logits
+        if self._states is None:
+            self._states = (seen or [inputs_BTD])[0][:, -self._after :]
         return logits_BTV[:, -1]
 
     def going_on(self, first_B: Tensor) -> dict[str, Tensor | DynamicCache]:

@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import get_ident
+from threading import Lock, get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from llamdex_fl.errors import InputError
 
-__all__ = ["changed_before", "decoder_layer", "middle_layer", "state_size"]
+__all__ = ["beginning_at", "changed_before", "decoder_layer", "middle_layer", "state_size"]
+
+
+# One at a time: what a pass leaves out must not be left in another's place.
+_leaving_out = Lock()
 
 
 def decoder_layer(model: PreTrainedModel, layer: int) -> nn.Module:
@@ -20,6 +24,18 @@ def decoder_layer(model: PreTrainedModel, layer: int) -> nn.Module:
     Raises:
         InputError: the model's layers cannot be told, or it has fewer.
     """
+    layers = _decoder_layers(model)
+    if not 0 <= layer < len(layers):
+        raise InputError(
+            "The base LLM has no such layer.",
+            expected=f"0 to {len(layers) - 1}",
+            got=str(layer),
+            next_step="name another layer",
+        )
+    return layers[layer]
+
+
+def _decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     lists = [own for own in model.modules() if isinstance(own, nn.ModuleList) and len(own) == count]
     if len(lists) != 1:
@@ -29,14 +45,7 @@ def decoder_layer(model: PreTrainedModel, layer: int) -> nn.Module:
             got=f"{len(lists)} of them",
             next_step="inject at layer 0, which every LLM takes",
         )
-    if not 0 <= layer < len(lists[0]):
-        raise InputError(
-            "The base LLM has no such layer.",
-            expected=f"0 to {len(lists[0]) - 1}",
-            got=str(layer),
-            next_step="name another layer",
-        )
-    return lists[0][layer]
+    return lists[0]
 
 
 def middle_layer(model: PreTrainedModel) -> int:
@@ -74,6 +83,49 @@ def changed_before(model: PreTrainedModel, layer: int, change: Callable[[Tensor]
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def beginning_at(
+    model: PreTrainedModel, layer: int, states_BTD: Tensor, cache: DynamicCache, again: int
+) -> Iterator[None]:
+    """Within the context, a pass of this thread over the last tokens of a cache begins at a decoder layer.
+
+    The layers before it are left out: what would go into this one is given, and what the cache has of them stays.
+
+    Args:
+        model: the LLM.
+        layer: where to begin.
+        states_BTD: what goes into it.
+        cache: of a pass through all layers; within the context it is without the last tokens.
+        again: how many tokens are run again.
+
+    Raises:
+        InputError: see ``decoder_layer``.
+    """
+    left_out, own_thread = list(_decoder_layers(model)[:layer]), get_ident()
+    kept = [(own.keys, own.values) for own in cache.layers[:layer]]
+
+    def passing(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def pass_on(hidden_BTD: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401 - as the layer takes them
+            return hidden_BTD if get_ident() == own_thread else forward(hidden_BTD, *args, **kwargs)
+
+        return pass_on
+
+    cache.crop(-again)
+    with _leaving_out, changed_before(model, layer, lambda _: states_BTD):
+        usual = [vars(own).get("forward") for own in left_out]
+        try:
+            for own in left_out:
+                own.forward = passing(own.forward)
+            yield
+        finally:
+            for own, forward in zip(left_out, usual, strict=True):
+                del own.forward
+                if forward is not None:
+                    own.forward = forward
+            for layer_cache, (keys, values) in zip(cache.layers, kept, strict=False):
+                layer_cache.keys, layer_cache.values = keys, values
 
 
 @torch.no_grad()

@@ -37,7 +37,9 @@ def injected_tokens(injector: Injector, probability_K: Tensor, words_KD: Tensor,
 
 
 @contextmanager
-def injecting(model: PreTrainedModel, injector: Injector, given: Sequence[Tensor], end: int) -> Iterator[None]:
+def injecting(
+    model: PreTrainedModel, injector: Injector, given: Sequence[Tensor], end: int, *, seen: list[Tensor] | None = None
+) -> Iterator[None]:
     """Within the context a pass through the model has the injected states before the injector's layer.
 
     Args:
@@ -45,12 +47,15 @@ def injecting(model: PreTrainedModel, injector: Injector, given: Sequence[Tensor
         injector: whose layer; at layer 0 there is nothing to do.
         given: probabilities (K,) by prompt.
         end: the place in the pass after the injected tokens, the same in all prompts.
+        seen: gets the states (B, T, D) before the injector's layer, as they were before it changed them.
     """
     if injector.layer == 0:
         yield
         return
 
     def change(states_BTD: Tensor) -> Tensor:
+        if seen is not None:
+            seen.append(states_BTD)
         rows = []
         for state_TD, probability_K in zip(states_BTD, given, strict=True):
             start = end - len(probability_K) - MIXTURES

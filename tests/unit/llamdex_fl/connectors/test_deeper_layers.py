@@ -11,7 +11,7 @@ from torch import Tensor
 
 from llamdex_fl.assembly.speaking import Injection, Speaker
 from llamdex_fl.base_llm.base import BaseLLM, load_base_llm
-from llamdex_fl.base_llm.layers import changed_before, decoder_layer, middle_layer, state_size
+from llamdex_fl.base_llm.layers import beginning_at, changed_before, decoder_layer, middle_layer, state_size
 from llamdex_fl.connectors.injector import Frame, Injector, InjectorRecipe, confidence_level, train_injector
 from llamdex_fl.connectors.injector.network import MIXTURES
 from llamdex_fl.connectors.injector.training import practice, suffix_loss
@@ -77,6 +77,46 @@ def test_what_is_spoken_comes_from_the_overwritten_states(
         torch.testing.assert_close(torch.tensor(alone.probabilities), shares, rtol=1e-3, atol=1e-4)
     other = Speaker(base, Injector(base.width, 1.0, base.digest).eval(), corrections=0).speak(injections, 2)
     assert other[0].probabilities != together[0].probabilities
+
+
+def test_a_pass_that_begins_at_the_layer_says_what_a_whole_pass_says(
+    base: BaseLLM, injector: Injector, toy_schema: Schema
+) -> None:
+    speaker = Speaker(base, injector, corrections=2, tolerance=0.0)
+    injections = [
+        Injection(question, toy_schema, torch.tensor([1 - chance, chance]))
+        for question, chance in (("A red fruit of 51 grams. Is it ripe?", 0.9), ("ripe?", 0.3))
+    ]
+    layers = decoder_layer(base.model, 0), decoder_layer(base.model, 1)
+    for injection, said in zip(injections, speaker.speak(injections, 6), strict=True):
+        assert said.corrections == 2
+        given = Injection(injection.question, toy_schema, torch.tensor(said.injected))
+        # The words in which outcomes stand come from what is wanted.
+        wanted, whole = speaker.begin([injection]), Speaker(base, injector, corrections=0)
+        again = wanted.first_token([torch.tensor(said.injected).log()])
+        torch.testing.assert_close(wanted.said_among_marked(again)[0].exp(), torch.tensor(said.probabilities))
+        if confidence_level(float(given.probability_N.max())) == confidence_level(float(injection.probability_N.max())):
+            (fresh,) = whole.speak([given], 6)
+            torch.testing.assert_close(
+                torch.tensor(fresh.probabilities), torch.tensor(said.probabilities), rtol=1e-3, atol=1e-4
+            )
+            assert fresh.text == said.text
+    assert all("forward" not in vars(own) for own in layers)
+    assert not layers[1]._forward_pre_hooks
+
+
+def test_other_threads_run_all_layers_while_one_begins_later(llama: BaseLLM) -> None:
+    ids_1T = torch.tensor([[1, 2, 3, 4]])
+    with torch.no_grad():
+        plain = llama.model(ids_1T).logits
+        cache = llama.model(ids_1T, use_cache=True).past_key_values
+        states = torch.randn(1, 2, llama.width, generator=torch.Generator().manual_seed(0))
+        with beginning_at(llama.model, 1, states, cache, 2), ThreadPoolExecutor(1) as other:
+            assert torch.equal(other.submit(_logits, llama, ids_1T).result(), plain)
+            begun = llama.model(ids_1T[:, 2:], past_key_values=cache).logits
+        assert {len(own.keys[0, 0]) for own in cache.layers} == {4}
+        assert not torch.equal(begun, plain[:, 2:])
+        assert torch.equal(_logits(llama, ids_1T), plain)
 
 
 def test_it_learns_before_a_deeper_layer_and_is_saved_with_it(
