@@ -35,8 +35,8 @@ _ORDINAL_UNITS = {
     )
 }
 _ORDINAL_TENS = {f"{word.removesuffix('y')}ieth": ten for word, ten in _TENS.items()}
-_SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000}
-_DOZEN = 12
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "grand": 1000}
+_DOZEN, _THOUSAND = 12, 1000
 _TIMES = {"once": 1, "twice": 2, "thrice": 3}
 _OPENING = {*_UNITS, *_TENS, *_ORDINAL_UNITS, *_ORDINAL_TENS, *_TIMES}
 _DIGIT_WORDS = {word: value for value, word in enumerate(_SMALL[:10])} | {"nought": 0, "oh": 0}
@@ -46,13 +46,16 @@ _DIGITS = re.compile(
     (?<![\d.,])                       # not inside another number
     (?P<sign>(?<![\w)\]/])[-\u2212\u2013](?=[\d.]))?  # a minus, not a hyphen or a dash between words
     (?P<body>
-        \d{1,3}(?:\.\d{3})+,\d{1,2}(?!\d)  # 1.467,50 as continental writers put it
+        # 1 945 euros, EUR 1 945: a blank parts thousands beside a currency only
+        [1-9]\d{0,2}(?:[\ \u00a0\u202f]\d{3})+(?:,\d{1,2})?(?=[^\S\n]?(?:\u20ac|[Ee][Uu][Rr](?:[Oo][Ss]?)?\b))
+      | (?:(?<=\u20ac)|(?<=\u20ac\s)|(?<=[Ee][Uu][Rr]\s))[1-9]\d{0,2}(?:[\ \u00a0\u202f]\d{3})+(?:,\d{1,2})?(?!\d)
+      | \d{1,3}(?:\.\d{3})+,\d{1,2}(?!\d)  # 1.467,50 as continental writers put it
       | \d{1,3}(?:,\d{3})+(?:\.\d+)?   # 2,688 or 2,688.50
       | \d+,\d{1,2}(?![\d,])           # 1,5 as continental writers put it
       | \d+(?:\.\d+)?                  # 51 or 39.69
       | \.\d+                          # .5
     )
-    (?:(?P<thousands>[kK])(?![^\W_])      # 2k
+    (?:(?P<thousands>[kK]|[^\S\n]?(?:thousand|thou|grand|[Tt][Ss][Dd]\.?))(?![^\W_])  # 2k, 2 grand
       | (?P<ordinal>st|nd|rd|th|ST|ND|RD|TH)(?![^\W_]))?
     """,
     re.VERBOSE,
@@ -133,7 +136,7 @@ def _fraction(match: re.Match[str]) -> float:
 
 
 def _digits(match: re.Match[str], text: str) -> Number:
-    body = match["body"]
+    body = re.sub(r"\s", "", match["body"])
     if "," in body or "." in body:
         near_euro = _EURO_AFTER.match(text, match.end()) or _EURO_BEFORE.search(
             text, max(0, match.start() - 6), match.start()
@@ -216,7 +219,7 @@ def _cardinal(words: list[tuple[int, int, str]], start: int, text: str) -> tuple
             group += _TENS[word]
         elif word in _SCALES and last and group:
             factor = _SCALES[word]
-            total, group = (total + group * factor, 0) if word == "thousand" else (total, group * factor)
+            total, group = (total + group * factor, 0) if factor == _THOUSAND else (total, group * factor)
         else:
             break
         last = word
@@ -267,6 +270,9 @@ def write_number(value: float, rng: random.Random, *, worded: float = 0.2) -> st
         if spoken is not None:
             return ("minus " if value < 0 else "") + spoken
     if whole:
+        if magnitude >= _THOUSAND and magnitude % 100 == 0 and rng.random() < 0.3:  # noqa: PLR2004 - round thousands
+            thousands = format((Decimal(int(magnitude)) / _THOUSAND).normalize(), "f")
+            return sign + thousands + rng.choice(["k", "k", "K", " thousand", " grand"])
         digits = str(int(magnitude))
         if magnitude >= 1000 and rng.random() < 0.5:  # noqa: PLR2004 - thousands separator
             digits = f"{int(magnitude):,}"

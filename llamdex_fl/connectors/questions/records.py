@@ -14,6 +14,9 @@ _IN_PENCE = 0.35
 
 __all__ = ["sample_record"]
 
+#: Amounts of this range are round ones now and then: a whole minute, hundreds of euros.
+_WIDE, _ROUND_OFTEN = 2000, 0.2
+
 #: A range of less than this is read to more digits.
 _NARROW = 5.0
 
@@ -42,6 +45,9 @@ def _sample_value(feature: Feature, rng: random.Random) -> Value:
     near = spread if low < 0 <= high else 1.0
     value = low + (high - low) * spread * rng.random() if low >= 0 else rng.uniform(low, high) * near
     whole_often = 0.25 if high - low > _NARROW else 0.03  # whole numbers are common where there are many
+    if feature.kind == "integer" and high - low >= _WIDE and rng.random() < _ROUND_OFTEN:
+        step = 30 if fits("duration", feature) else 100
+        value = min(max(round(value / step) * step, math.ceil(low)), math.floor(high))
     if feature.kind == "integer" or rng.random() < whole_often:
         whole = min(max(round(value), math.ceil(low)), math.floor(high))
         value = whole if low <= whole <= high else value

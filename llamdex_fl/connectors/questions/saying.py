@@ -172,13 +172,16 @@ def _minutes(minutes: int, rest: int, rng: random.Random, words: float) -> list[
     long = _several(minutes, "minute", rng, words)
     short = f"{minutes} {rng.choice(['min', 'mins', 'm' if rest else 'min'])}"
     if not rest:
-        return [long, long, short, f"{minutes}:00 min", f"{minutes} min"]
+        article = ["about a minute", "just a minute"] if minutes == 1 else []
+        return [long, long, short, f"{minutes}:00 min", f"{minutes} min", *article]
     seconds = _several(rest, "second", rng, words)
     ways = [f"{long} and {seconds}", f"{long} and {seconds}", f"{long} {seconds}", f"{long}, {seconds}"]
     ways += [
         f"{short} {rest} {'s' if short.endswith('m') else rng.choice(['s', 'sec', 'secs'])}",
         f"{minutes}m{rest:02d}s",
     ]
+    ways += [f"{long} {_digits(rest, rng, words)}", f"{minutes}'{rest:02d}''", f"{minutes}min{rest:02d}"]
+    ways += [f"{minutes} min. {rest} sec", f"{minutes}m {rest}s"]
     ways += [f"{minutes}:{rest:02d} {rng.choice(['min', 'minutes', 'mins'])}", f"{minutes}:{rest:02d}"]
     if rest >= _HALF_A_MINUTE:
         half = "half a minute" if not minutes else f"{_digits(minutes, rng, words)} and a half minutes"
