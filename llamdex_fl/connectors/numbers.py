@@ -55,7 +55,7 @@ _DIGITS = re.compile(
       | \d+(?:\.\d+)?                  # 51 or 39.69
       | \.\d+                          # .5
     )
-    (?:(?P<thousands>[kK]|[^\S\n]?(?:thousand|thou|grand|[Tt][Ss][Dd]\.?))(?![^\W_])  # 2k, 2 grand
+    (?:(?P<thousands>(?i:k|[^\S\n]?(?:thousand|thou|grand|tsd\.?)))(?![^\W_])  # 2k, 2 grand
       | (?P<ordinal>st|nd|rd|th|ST|ND|RD|TH)(?![^\W_]))?
     """,
     re.VERBOSE,

@@ -16,6 +16,8 @@ __all__ = ["sample_record"]
 
 #: Amounts of this range are round ones now and then: a whole minute, hundreds of euros.
 _WIDE, _ROUND_OFTEN = 2000, 0.2
+#: How often a count is a small one, whatever it could be.
+_FEW_OFTEN, _MOST_SMALL = 0.25, 12
 
 #: A range of less than this is read to more digits.
 _NARROW = 5.0
@@ -41,7 +43,15 @@ def _sample_value(feature: Feature, rng: random.Random) -> Value:
     if low == -1.0 and feature.kind == "integer" and rng.random() < 0.2:  # noqa: PLR2004 - a mark: "never", "none"
         return low
     # Small counts: small values are the common ones.
-    spread = rng.choice([0.2, 0.2, 0.4, 1.0] if high - low <= 12 else [0.1, 0.4, 1.0, 1.0])  # noqa: PLR2004
+    spread = rng.choice([0.2, 0.2, 0.4, 1.0] if high - low <= _MOST_SMALL else [0.1, 0.4, 1.0, 1.0])
+    if (
+        feature.kind == "integer"
+        and feature.unit is None
+        and 0 <= low <= 1
+        and high - low > _MOST_SMALL
+        and rng.random() < _FEW_OFTEN
+    ):
+        return float(min(low + rng.randint(0, 6), high))  # few: what most counts are
     near = spread if low < 0 <= high else 1.0
     value = low + (high - low) * spread * rng.random() if low >= 0 else rng.uniform(low, high) * near
     whole_often = 0.25 if high - low > _NARROW else 0.03  # whole numbers are common where there are many
