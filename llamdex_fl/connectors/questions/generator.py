@@ -64,8 +64,8 @@ class QuestionGenerator:
             SchemaError: the wording's phrases run into each other whenever this record is said.
         """
         record = {name: float(v) if isinstance(v, int) else v for name, v in record.items()}
-        for _ in range(_TRIES):
-            if legible(question := self._composed(record, rng), self._wording.schema):
+        for tried in range(_TRIES):
+            if legible(question := self._composed(record, rng, rows=not tried), self._wording.schema):
                 return question
         raise SchemaError(
             f"The wording of {self._wording.schema.name} cannot say a record so that its numbers can be read.",
@@ -74,8 +74,8 @@ class QuestionGenerator:
             next_step="mend the wording; docs/wording.md describes the format",
         )
 
-    def _composed(self, record: Mapping[str, Value], rng: random.Random) -> Question:
-        register = rng.choice(_REGISTERS)
+    def _composed(self, record: Mapping[str, Value], rng: random.Random, *, rows: bool) -> Question:
+        register = rng.choice(_REGISTERS if rows else _REGISTERS[:-1])
         plain = [s for s in self._wording.subjects if not s.states and not s.when and s.kind == "noun"]
         if register == _ROW and plain:
             return unmarked(self._row(record, rng.choice(plain), rng), list(self._order), record)
@@ -360,7 +360,7 @@ class QuestionGenerator:
             items.insert(0 if rng.random() < 0.8 else rng.randint(0, len(items)), intro.rstrip(","))  # noqa: PLR2004
         ask = person.fill(rng.choice(self._wording.ask[rng.choice(["short", "short", "sentence"])]), rng)
         if register == _NOTES:
-            mark = rng.choice([", ", ", ", "; ", ". ", " - ", " / ", " STOP "])
+            mark = rng.choice([", ", ", ", ", ", ", ", "; ", "; ", ". ", ". ", " - ", " - ", " / ", " STOP "])
             body = mark.join(capital(item) if mark == ". " else item for item in items)
             body += rng.choice([". ", ", ", " - "])
             return f"{body}{ask}" if rng.random() < 0.8 else f"{ask} {body.rstrip(' ,-.')}."  # noqa: PLR2004

@@ -35,23 +35,15 @@ def _sample_value(feature: Feature, rng: random.Random) -> Value:
     if feature.is_category:
         return rng.choice(feature.categories)
     low, high = feature.low_high()
-    in_parts = _in_parts(feature, rng)
-    if in_parts is not None:
-        return min(max(in_parts, low), high)
+    common = _in_parts(feature, rng) or _few(feature, rng)
+    if common is not None:
+        return min(max(common, low), high)
     if low <= 0 <= high and rng.random() < 0.2:  # noqa: PLR2004 - "none" is a common thing to say
         return 0.0
     if low == -1.0 and feature.kind == "integer" and rng.random() < 0.2:  # noqa: PLR2004 - a mark: "never", "none"
         return low
     # Small counts: small values are the common ones.
     spread = rng.choice([0.2, 0.2, 0.4, 1.0] if high - low <= _MOST_SMALL else [0.1, 0.4, 1.0, 1.0])
-    if (
-        feature.kind == "integer"
-        and feature.unit is None
-        and 0 <= low <= 1
-        and high - low > _MOST_SMALL
-        and rng.random() < _FEW_OFTEN
-    ):
-        return float(min(low + rng.randint(0, 6), high))  # few: what most counts are
     near = spread if low < 0 <= high else 1.0
     value = low + (high - low) * spread * rng.random() if low >= 0 else rng.uniform(low, high) * near
     whole_often = 0.25 if high - low > _NARROW else 0.03  # whole numbers are common where there are many
@@ -74,6 +66,13 @@ def _in_parts(feature: Feature, rng: random.Random) -> float | None:
         pounds = rng.choice([rng.uniform(3, 16), rng.uniform(3, 60), rng.uniform(*feature.low_high())])
         return in_pounds(round(pounds) * 240 + rng.choice([12 * rng.randint(1, 19), rng.randint(1, 239)]))
     return None
+
+
+def _few(feature: Feature, rng: random.Random) -> float | None:
+    """Now and then a small count, which is what most counts are."""
+    low, high = feature.low_high()
+    counts = feature.kind == "integer" and feature.unit is None and 0 <= low <= 1 and high - low > _MOST_SMALL
+    return float(low + rng.randint(0, 6)) if counts and rng.random() < _FEW_OFTEN else None
 
 
 def _decimals(span: float, rng: random.Random) -> int:
