@@ -25,7 +25,7 @@ __all__ = ["QuestionGenerator"]
 _PROSE, _LETTER, _NOTES, _BULLETS, _PAIRS, _ROW = "prose", "letter", "notes", "bullets", "pairs", "row"
 _JOINTS_TRIED = 100  # of hundreds, which take long to look at
 _TRIES = 20  # one in ten thousand fails the first
-_REGISTERS = (*[_PROSE] * 9, *[_LETTER] * 6, *[_NOTES] * 6, *[_BULLETS] * 3, *[_PAIRS] * 3, _ROW)
+_REGISTERS = (_ROW, *[_PROSE] * 9, *[_LETTER] * 6, *[_NOTES] * 6, *[_BULLETS] * 3, *[_PAIRS] * 3)
 
 
 class QuestionGenerator:
@@ -75,7 +75,7 @@ class QuestionGenerator:
         )
 
     def _composed(self, record: Mapping[str, Value], rng: random.Random, *, rows: bool) -> Question:
-        register = rng.choice(_REGISTERS if rows else _REGISTERS[:-1])
+        register = rng.choice(_REGISTERS if rows else _REGISTERS[1:])
         plain = [s for s in self._wording.subjects if not s.states and not s.when and s.kind == "noun"]
         if register == _ROW and plain:
             return unmarked(self._row(record, rng.choice(plain), rng), list(self._order), record)
