@@ -1,0 +1,31 @@
+"""Numbers as people get them out: spoken loosely, or wrong at first and then corrected."""
+
+import random
+from decimal import Decimal
+
+from llamdex_fl.connectors.loose_hundreds import loosely
+from llamdex_fl.connectors.numbers import write_number
+
+__all__ = ["slipped", "written"]
+
+_CORRECTED = (
+    "{}, no, sorry, ", "{} - no wait, ", "{}, sorry, ", "{}, I mean ", "not {} but ", "{}? no, ", "{} (typo), ",
+    "{}, correction: ", "{}, scratch that, ", "{}... no, ", "{}, or rather ", "{} oops ",
+)  # fmt: skip
+_LOOSE = 0.4
+
+
+def written(value: float, rng: random.Random, *, worded: float) -> str:
+    """A number in digits, or in words in full or as they are spoken; ``worded`` is the chance of words."""
+    text = write_number(value, rng, worded=worded)
+    return loosely(value, text, rng) if text[:1].isalpha() and rng.random() < _LOOSE else text
+
+
+def slipped(value: float, rng: random.Random) -> str:
+    """Another number, and words that take it back before the right one is said: "112, no, sorry, "."""
+    exact = Decimal(repr(float(value))).normalize()
+    decimals = max(0, -int(exact.as_tuple().exponent))
+    step = Decimal(1).scaleb(-decimals)
+    wrong = (abs(exact) * Decimal(repr(round(rng.uniform(0.6, 1.4), 3)))).quantize(step)
+    wrong += step if wrong == exact else 0
+    return rng.choice(_CORRECTED).format(f"{wrong:f}")
