@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
+from itertools import pairwise
 
 from llamdex_fl.connectors.kin import summed_kin
 from llamdex_fl.connectors.old_money import old_money
@@ -11,6 +13,7 @@ from llamdex_fl.connectors.units import UNITS, Number, Unit, unit_after
 __all__ = ["with_composites"]
 
 _GAP = re.compile(r"\.?[^\S\n]{0,2}(?:,|&|\+|and|plus|, and|-)?[^\S\n]{0,2}", re.IGNORECASE)
+_OVER = re.compile(r"\s?(?:/|over|on|by)\s?", re.IGNORECASE)
 _LONGEST_GAP = 9
 #: Behind a fraction only these: "half a minute, 25 seconds" says the same span twice.
 _ADDED = re.compile(r"[^\S\n]{0,2}(?:&|\+|and|plus)[^\S\n]{0,2}", re.IGNORECASE)
@@ -70,6 +73,7 @@ def with_composites(numbers: Sequence[Number], text: str) -> list[Number]:
             counted.append(Number(number.start, number.end, number.value, found[0]))
             chain.append((number.start, found[1], counted[-1]))
             reach = found[1]
+    counted = _with_pressures(counted, text)
     shorts = _written_short(text) if ":" in text or _COMPACT_HINT.search(text) else []
     shorts += [*old_money(numbers, text), *summed_kin(numbers, text)]
     articles = _articles(counted, text)
@@ -79,6 +83,16 @@ def with_composites(numbers: Sequence[Number], text: str) -> list[Number]:
     spans = {(number.start, number.end): number for number in (*shorts, *_joined(chain, text))}
     old = [article for _, end, article in articles if _OLD.match(text, end) or _is_span(article, text)]
     return sorted((*counted, *old, *spans.values()), key=lambda number: (number.start, -number.end))
+
+
+def _with_pressures(counted: Sequence[Number], text: str) -> list[Number]:
+    """The upper of two blood pressures with the unit that stands behind the lower: "13.5/8 cmHg"."""
+    numbers = list(counted)
+    for place, (upper, lower) in enumerate(pairwise(numbers)):
+        paired = lower.unit is not None and lower.unit.dimension == "pressure" and upper.unit is None
+        if paired and not upper.ordinal and _OVER.fullmatch(text, upper.end, lower.start):
+            numbers[place] = replace(upper, unit=lower.unit)
+    return numbers
 
 
 def _is_span(article: Number, text: str) -> bool:

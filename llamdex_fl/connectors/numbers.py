@@ -12,6 +12,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from llamdex_fl.connectors.composites import with_composites
+from llamdex_fl.connectors.loose_hundreds import with_loose_hundreds
 from llamdex_fl.connectors.units import UNITS, Number, value_for, values_for
 
 __all__ = ["Number", "find_numbers", "ordinal_words", "value_for", "values_for", "write_number"]
@@ -37,6 +38,8 @@ _ORDINAL_UNITS = {
 _ORDINAL_TENS = {f"{word.removesuffix('y')}ieth": ten for word, ten in _TENS.items()}
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "grand": 1000}
 _DOZEN, _THOUSAND = 12, 1000
+#: What says that there are more than one, without saying how many.
+_SOME = frozenset({"few", "several", "couple", "many", "some", "odd"})
 _TIMES = {"once": 1, "twice": 2, "thrice": 3}
 _OPENING = {*_UNITS, *_TENS, *_ORDINAL_UNITS, *_ORDINAL_TENS, *_TIMES}
 _DIGIT_WORDS = {word: value for value, word in enumerate(_SMALL[:10])} | {"nought": 0, "oh": 0}
@@ -97,7 +100,7 @@ def find_numbers(text: str) -> list[Number]:
     """
     found = _with_wholes([_digits(match, text) for match in _DIGITS.finditer(text)] + _worded(text), text)
     found = [_with_minus_word(number, text) for number in found]
-    return with_composites(found, text)
+    return with_loose_hundreds(with_composites(found, text), text)
 
 
 def _with_wholes(simple: list[Number], text: str) -> list[Number]:
@@ -175,7 +178,7 @@ def _worded(text: str) -> list[Number]:
     found, position = [], 0
     while position < len(words):
         start, end, word = words[position]
-        if word not in _OPENING:
+        if word not in _OPENING and not _is_one_scale(words, position, text):
             position += 1
             continue
         stop, value = _cardinal(words, position, text)
@@ -202,9 +205,24 @@ def _joined(words: list[tuple[int, int, str]], position: int, text: str) -> bool
     return position < len(words) and bool(_BETWEEN.fullmatch(text, words[position - 1][1], words[position][0]))
 
 
+def _is_one_scale(words: list[tuple[int, int, str]], position: int, text: str) -> bool:
+    """Whether "hundred" or "thousand" stands for one: "a hundred and ten", "hundred and twenty over eighty"."""
+    word = words[position][2]
+    if word not in {"hundred", "thousand"}:
+        return False
+    before = words[position - 1][2] if position and _joined(words, position, text) else ""
+    if before == "a":
+        return True
+    follows = position + 2 < len(words) and words[position + 1][2] == "and"
+    follows = follows and _joined(words, position + 1, text) and _joined(words, position + 2, text)
+    return follows and words[position + 2][2] in {*_UNITS, *_TENS} and before not in _SOME
+
+
 def _cardinal(words: list[tuple[int, int, str]], start: int, text: str) -> tuple[int, float]:
     total, group, stop, last = 0, 0, start, ""
     position = start
+    if words[start][2] in _SCALES:  # one of them
+        group, last = 1, "a"
     while position < len(words) and (position == start or _joined(words, position, text)):
         word = words[position][2]
         if word == "and" and last in _SCALES and position + 1 < len(words):

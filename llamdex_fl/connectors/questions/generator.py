@@ -7,14 +7,14 @@ import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from llamdex_fl.connectors.numbers import write_number
+from llamdex_fl.connectors.questions.form_lines import FormStyle, blank_line, form_line, form_style
 from llamdex_fl.connectors.questions.grammar import article, capital, counted, enumerated, joined, listing
 from llamdex_fl.connectors.questions.person import Person, spoken_intro
 from llamdex_fl.connectors.questions.question import CLOSE, OPEN, Question, legible, unmarked
 from llamdex_fl.connectors.questions.records import sample_record
-from llamdex_fl.connectors.questions.rows import empty_field, row
+from llamdex_fl.connectors.questions.rows import row
 from llamdex_fl.connectors.questions.saying import can_say, fits, months_of, other_numbers, say
-from llamdex_fl.connectors.questions.slips import CORRECTED, corrected, other_value
+from llamdex_fl.connectors.questions.slips import CORRECTED, corrected, slipped, written
 from llamdex_fl.connectors.questions.typing_errors import typed
 from llamdex_fl.connectors.questions.wording import Form, Phrase, Subject, Wording
 from llamdex_fl.errors import SchemaError
@@ -24,6 +24,7 @@ __all__ = ["QuestionGenerator"]
 
 _PROSE, _LETTER, _NOTES, _BULLETS, _PAIRS, _ROW = "prose", "letter", "notes", "bullets", "pairs", "row"
 _JOINTS_TRIED = 100  # of hundreds, which take long to look at
+_SLIPS = 0.01  # of the numbers
 _TRIES = 20  # one in ten thousand fails the first
 _REGISTERS = (_ROW, *[_PROSE] * 9, *[_LETTER] * 6, *[_NOTES] * 6, *[_BULLETS] * 3, *[_PAIRS] * 3)
 
@@ -265,12 +266,9 @@ class QuestionGenerator:
     def _number(
         self, name: str, value: float, rng: random.Random, *, worded: float = 0.2, form: str | None = None
     ) -> str:
-        said = say(form, value, rng, worded=worded) if form else write_number(value, rng, worded=worded)
-        said = chr(OPEN + self._order[name]) + said + CLOSE
-        if not worded or form in {"ordinal", "times"} or rng.random() >= CORRECTED:
-            return said
-        wrong = other_value(self._wording.schema.feature(name), value, form, rng)
-        return corrected(wrong, said, rng) if wrong else said
+        said = say(form, value, rng, worded=worded) if form else written(value, rng, worded=worded)
+        slip = slipped(value, rng) if worded and not form and rng.random() < _SLIPS else ""
+        return slip + chr(OPEN + self._order[name]) + said + CLOSE
 
     # -- registers ---------------------------------------------------------------------------------------------
 
@@ -343,13 +341,14 @@ class QuestionGenerator:
     ) -> str:
         items: list[str] = []
         if register == _PAIRS:
+            style = form_style(rng)
+            blanks = [blank_line(self._wording, name, style, rng) for name, value in record.items() if value is None]
+            items += [line for line in blanks if line is not None]
             for name in sorted(remaining):
-                pair = self._pair(name, record[name], rng) if rng.random() < 0.85 else None  # noqa: PLR2004
+                pair = self._pair(name, record[name], style, rng) if rng.random() < 0.85 else None  # noqa: PLR2004
                 if pair is not None:
                     items.append(pair)
                     remaining = remaining - {name}
-            absent = [f for f in self._wording.schema.features if record[f.name] is None and rng.random() < 0.3]  # noqa: PLR2004
-            items += [field for f in absent if (field := empty_field(self._wording, f, rng))]
         forms: tuple[Form, ...] = ("note", "note", "np")
         items += [self._say(p, record, person, rng) for p in self._cover(record, remaining, rng, forms)]
         rng.shuffle(items)
@@ -369,17 +368,12 @@ class QuestionGenerator:
         glue = "\n" if bullet or rng.random() < 0.6 else rng.choice(["; ", " | "])  # noqa: PLR2004
         return glue.join([*lines, ask] if rng.random() < 0.8 else [ask, *lines])  # noqa: PLR2004
 
-    def _pair(self, name: str, value: Value, rng: random.Random) -> str | None:
-        labels = self._wording.labels[name]
-        if not labels:
-            return None
-        glue = rng.choice([": ", ": ", " = ", " - "])
-        if isinstance(value, str):
-            words = self._wording.words.get((name, value), ())
-            return f"{self._marks([name])}{rng.choice(labels)}{glue}{rng.choice(words or (value,))}{CLOSE}"
-        feature = self._wording.schema.feature(name)
-        unit = f" {feature.unit}" if feature.unit and rng.random() < 0.3 else ""  # noqa: PLR2004
-        return f"{rng.choice(labels)}{glue}{self._number(name, _as_float(value), rng)}{unit}"
+    def _pair(self, name: str, value: Value, style: FormStyle, rng: random.Random) -> str | None:
+        number = "" if isinstance(value, str) else self._number(name, _as_float(value), rng)
+        return form_line(self._wording, name, value, style, rng, marked=self._marked, number=number)
+
+    def _marked(self, name: str, text: str) -> str:
+        return f"{self._marks([name])}{text}{CLOSE}"
 
 
 def _sayable(phrase: Phrase, record: Mapping[str, Value]) -> bool:

@@ -1,4 +1,4 @@
-"""Records as software gives them out: a row of values with or without a header, and forms with fields left empty."""
+"""Records as software gives them out: a row of values with or without a header."""
 
 import random
 from collections.abc import Mapping
@@ -7,13 +7,10 @@ from llamdex_fl.connectors.questions.question import CLOSE, OPEN
 from llamdex_fl.connectors.questions.wording import Wording
 from llamdex_fl.schema import Feature, Value
 
-__all__ = ["empty_field", "row"]
+__all__ = ["row"]
 
 _GAPS = (", ", ",", " / ", " | ", "; ", ";", "\t", "/")
 _HOLES = ("", "NA", ".", "")
-#: What may stand for an unknown category of the schema's own, and so for no absent feature.
-_UNKNOWN = "unknown"
-_EMPTY = ("", "", "?", "n/a", "not given", "left blank", "missing", "...", "to be asked")
 
 
 def row(wording: Wording, record: Mapping[str, Value], rng: random.Random) -> str:
@@ -44,17 +41,3 @@ def _free(texts: "list[str] | tuple[str, ...]", gap: str, rng: random.Random) ->
     """One of these that the separator does not cut."""
     whole = [text for text in texts if gap.strip() not in text] if gap.strip() else list(texts)
     return rng.choice(whole) if whole else None
-
-
-def empty_field(wording: Wording, feature: Feature, rng: random.Random) -> str | None:
-    """A label whose field nobody filled in; None for a feature without labels.
-
-    Where the schema itself has a value for what is not known or never was, only an empty field is none.
-    """
-    labels = wording.labels[feature.name]
-    if not labels:
-        return None
-    marked = _UNKNOWN in feature.categories or (not feature.is_category and feature.low_high()[0] < 0)
-    return (
-        f"{rng.choice(labels)}{rng.choice([': ', ': ', ' = ', ' - '])}{'' if marked else rng.choice(_EMPTY)}".rstrip()
-    )

@@ -1,18 +1,14 @@
-"""What people take back: "44, no wait, 45", "single - sorry, divorced", "not 39 but 49".
+"""What people get out: numbers spoken loosely, numbers and categories that are wrong at first and then corrected."""
 
-The taken-back value belongs to no feature: only the words behind it are marked by whoever calls these.
-"""
-
-import math
 import random
+from decimal import Decimal
 
+from llamdex_fl.connectors.loose_hundreds import loosely
 from llamdex_fl.connectors.numbers import write_number
-from llamdex_fl.connectors.questions.saying import can_say, say
-from llamdex_fl.schema import Feature
 
-__all__ = ["CORRECTED", "corrected", "other_value"]
+__all__ = ["CORRECTED", "corrected", "slipped", "written"]
 
-#: How often a number or a category is said wrongly first.
+#: How often a category is said wrongly first.
 CORRECTED = 0.015
 _LINKS = (
     ", no wait, ",
@@ -30,18 +26,27 @@ _LINKS = (
     ", well, actually ",
 )
 
+_CORRECTED = (
+    "{}, no, sorry, ", "{} - no wait, ", "{}, sorry, ", "{}, I mean ", "not {} but ", "{}? no, ", "{} (typo), ",
+    "{}, correction: ", "{}, scratch that, ", "{}... no, ", "{}, or rather ", "{} oops ",
+)  # fmt: skip
+_LOOSE = 0.4
 
-def other_value(feature: Feature, value: float, form: str | None, rng: random.Random) -> str | None:
-    """Another number of a feature, near the right one, as a person might write it; None where there is none."""
-    low, high = feature.low_high()
-    step = max(1.0, round(abs(value) * rng.choice([0.02, 0.1, 0.3])))
-    other = value + rng.choice([-1, 1]) * step
-    other = float(round(other)) if feature.kind == "integer" or value.is_integer() else round(other, 2)
-    if not low <= other <= high or other == value or not math.isfinite(other):
-        return None
-    if form is None:
-        return write_number(other, rng)
-    return say(form, other, rng) if can_say(form, other) else None
+
+def written(value: float, rng: random.Random, *, worded: float) -> str:
+    """A number in digits, or in words in full or as they are spoken; ``worded`` is the chance of words."""
+    text = write_number(value, rng, worded=worded)
+    return loosely(value, text, rng) if text[:1].isalpha() and rng.random() < _LOOSE else text
+
+
+def slipped(value: float, rng: random.Random) -> str:
+    """Another number, and words that take it back before the right one is said: "112, no, sorry, "."""
+    exact = Decimal(repr(float(value))).normalize()
+    decimals = max(0, -int(exact.as_tuple().exponent))
+    step = Decimal(1).scaleb(-decimals)
+    wrong = (abs(exact) * Decimal(repr(round(rng.uniform(0.6, 1.4), 3)))).quantize(step)
+    wrong += step if wrong == exact else 0
+    return rng.choice(_CORRECTED).format(f"{wrong:f}")
 
 
 def corrected(wrong: str, right: str, rng: random.Random, *, clause: bool = False) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from llamdex_fl.connectors.numbers import find_numbers
-from llamdex_fl.connectors.questions import QuestionGenerator, Wording, load_wording, sample_record, training_wording
+from llamdex_fl.connectors.questions import QuestionGenerator, Wording, load_wording, sample_record
 from llamdex_fl.connectors.questions.question import unmarked
-from llamdex_fl.connectors.questions.rows import empty_field, row
+from llamdex_fl.connectors.questions.rows import row
 from llamdex_fl.connectors.questions.typing_errors import typed
 from llamdex_fl.errors import SchemaError
 from llamdex_fl.schema import Feature, Schema, Target, load_library_schema
@@ -27,7 +27,7 @@ def test_spans_hold_the_words_that_say_a_feature(toy_wording: Wording) -> None:
         ((start, end),) = question.spans["colour"]
         assert "red" in question.text[start:end].lower()
         ((start, end),) = question.spans["weight"]
-        assert question.text[start:end] in {"123", "123.0"} or "hundred" in question.text[start:end]
+        assert question.text[start:end] in {"123", "123.0"} or "twenty" in question.text[start:end]
 
 
 def test_noise_changes_words_and_no_values(toy_wording: Wording) -> None:
@@ -52,17 +52,10 @@ def test_what_is_taken_back_is_not_marked(toy_wording: Wording, monkeypatch: pyt
     both = 0
     for seed in range(60):
         question = generator.ask({"colour": "red", "weight": 123}, random.Random(seed))
-        said = " ".join(question.text[start:end] for start, end in question.spans["colour"])
-        assert "red" in said.lower()
-        assert "green" not in said.lower()
-        weights = {value for value in _weights(question.text) if value not in {0.0, 1.0}}
-        assert 123 in weights
-        both += "green" in question.text.lower() and len(weights) > 1
-    assert both
-
-
-def _weights(text: str) -> list[float]:
-    return [number.value for number in find_numbers(text)]
+        said = " ".join(question.text[start:end] for start, end in question.spans["colour"]).lower()
+        assert "red" in said
+        both += "green" in question.text.lower() and "green" not in said
+    assert both > 10
 
 
 def test_a_row_has_every_value_in_order_and_marks_it(toy_wording: Wording) -> None:
@@ -73,15 +66,6 @@ def test_a_row_has_every_value_in_order_and_marks_it(toy_wording: Wording) -> No
         assert start < left
         assert question.text[left:right] == "123"
         assert not unmarked(row(toy_wording, {"colour": None, "weight": None}, random.Random(seed)), [], {}).spans
-
-
-def test_an_empty_field_never_looks_like_a_value_of_the_schema() -> None:
-    bank, rng = training_wording(load_library_schema("bank")), random.Random(0)
-    for name in ("job", "days_since_previous", "previous_outcome"):
-        for _ in range(30):
-            said = empty_field(bank, bank.schema.feature(name), rng)
-            assert said is not None
-            assert said[-1] in ":=-"
 
 
 def test_nobody_says_minus_zero() -> None:

@@ -49,6 +49,17 @@ def test_finding_never_fails_and_stays_within_the_text(text: str) -> None:
         ("two hundred and five", [205]),
         ("three thousand two hundred", [3200]),
         ("thirteen point two", [13.2]),
+        ("a hundred and thirty-eight", [138]),
+        ("hundred and twenty over seventy", [120, 70]),
+        ("a thousand and a few hundred", [1000]),
+        ("a few hundred and ten", [10]),
+        ("it went up by hundreds", []),
+        ("one forty", [140, 1, 40]),
+        ("two-seventeen", [217, 2, 17]),
+        ("one forty three over ninety", [143, 1, 43, 90]),
+        ("two oh four", [204, 2, 4]),
+        ("two, forty of them", [2, 40]),
+        ("1 forty", [1, 40]),
         ("nought point oh five", [0.05]),
         ("two and a half hours", [2.5]),
         ("half a millimetre", [0.5]),
@@ -168,7 +179,10 @@ def test_a_span_of_time_is_one_value(text: str) -> None:
         ("42 mg/L", "mg/l", [42]),
         ("2.2 g/l, 220 mg per dl, 220 mg/100 ml", "mg/dl", [220, 220, 220]),
         ("994 g/l, 0.994 g/cm3, 994 kg/m3", "g/ml", [0.994, 0.994, 0.994]),
-        ("5 mg/kg, 3 mmol/l", "g/l", [5, 3]),
+        ("5 mg/kg, 3 mmol/l", "g/l", [5]),
+        ("13.5/8 cmHg", "mm Hg", [135, 80]),
+        ("15 over 9 cm Hg, 20 kPa", "mm Hg", [150, 90, 150.01]),
+        ("120/80 mmHg", "beats per minute", []),
         ("95 mg/l, 4 minutes", "mm Hg", []),
         ("120 mm Hg, 120", "mm Hg", [120, 120]),
         ("150 beats a minute", "beats per minute", [150]),
@@ -190,6 +204,13 @@ def test_a_number_is_taken_in_the_unit_of_the_feature(text: str, unit: str | Non
 def test_where_a_composite_is_no_value_its_parts_may_be() -> None:
     assert _read("35 years, 2 months since", _feature("years", "integer", (18, 100))) == [35]
     assert _read("two minutes 30 seconds", _feature("seconds", "integer", (0, 120))) == [120, 30]
+
+
+def test_millimoles_are_taken_by_the_substance() -> None:
+    cholesterol = Feature(name="chol", kind="integer", description="serum cholesterol", bounds=(80, 620), unit="mg/dl")
+    assert _read("6.2 mmol/L, 5.4, 217, 3", cholesterol) == [240, 209, 217]
+    assert _read("6.2 mmol/L, 2.4 g/l", _feature("mg/dl", "integer", (80, 620))) == [240]
+    assert _read("6.2", _feature("mg/dl", "number", (0, 620))) == [6.2]
 
 
 def test_no_number_is_a_category() -> None:
