@@ -17,7 +17,8 @@ __all__ = ["sample_record"]
 #: Amounts of this range are round ones now and then: a whole minute, hundreds of euros.
 _WIDE, _ROUND_OFTEN = 2000, 0.2
 #: How often a count is a small one, whatever it could be.
-_FEW_OFTEN, _MOST_SMALL = 0.25, 12
+_FEW_OFTEN, _MOST_SMALL = 0.3, 12
+_SHORT_OFTEN = 0.1
 
 #: A range of less than this is read to more digits.
 _NARROW = 5.0
@@ -69,10 +70,13 @@ def _in_parts(feature: Feature, rng: random.Random) -> float | None:
 
 
 def _few(feature: Feature, rng: random.Random) -> float | None:
-    """Now and then a small count, which is what most counts are."""
+    """Now and then a small count, which is what most counts are, or a short span of time."""
     low, high = feature.low_high()
     counts = feature.kind == "integer" and feature.unit is None and 0 <= low <= 1 and high - low > _MOST_SMALL
-    return float(low + rng.randint(0, 6)) if counts and rng.random() < _FEW_OFTEN else None
+    if counts and rng.random() < _FEW_OFTEN:
+        return float(low + rng.choice([0, 0, 0, 1, 1, 2, 3, 4, 5, 6]))
+    short = feature.kind == "integer" and fits("duration", feature) and rng.random() < _SHORT_OFTEN
+    return float(rng.randint(1, 90)) if short else None
 
 
 def _decimals(span: float, rng: random.Random) -> int:

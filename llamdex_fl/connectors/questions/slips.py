@@ -29,6 +29,7 @@ _LINKS = (
 _CORRECTED = (
     "{}, no, sorry, ", "{} - no wait, ", "{}, sorry, ", "{}, I mean ", "not {} but ", "{}? no, ", "{} (typo), ",
     "{}, correction: ", "{}, scratch that, ", "{}... no, ", "{}, or rather ", "{} oops ",
+    "about {}, exactly ", "{} or so, to be exact ", "{} they say, but the file says ", "not {}, it's ", "not {}: ",
 )  # fmt: skip
 _LOOSE = 0.4
 
