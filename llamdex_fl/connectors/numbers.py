@@ -178,6 +178,10 @@ def _worded(text: str) -> list[Number]:
     found, position = [], 0
     while position < len(words):
         start, end, word = words[position]
+        if word == "point" and _joined(words, position + 1, text):
+            # "point eight" for 0.8; "at this point one of them" is why the digit stays a number of its own, too.
+            stop, value = _decimals(words, position + 1, text, 0.0)
+            found += [Number(start, words[stop - 1][1], value)] if stop > position + 1 else []
         if word not in _OPENING and not _is_one_scale(words, position, text):
             position += 1
             continue
@@ -271,11 +275,17 @@ def _is_time(words: list[tuple[int, int, str]], position: int, text: str) -> boo
 def _point(words: list[tuple[int, int, str]], position: int, text: str, value: float) -> tuple[int, float]:
     if not (_joined(words, position, text) and words[position][2] == "point"):
         return position, value
-    digits, stop = "", position + 1
+    stop, whole = _decimals(words, position + 1, text, value)
+    return (stop, whole) if stop > position + 1 else (position, value)
+
+
+def _decimals(words: list[tuple[int, int, str]], start: int, text: str, value: float) -> tuple[int, float]:
+    """Where the digits behind a point end, and the whole number with them; ``start`` where there are none."""
+    digits, stop = "", start
     while _joined(words, stop, text) and words[stop][2] in _DIGIT_WORDS:
         digits += str(_DIGIT_WORDS[words[stop][2]])
         stop += 1
-    return (stop, float(Decimal(f"{value:.0f}.{digits}"))) if digits else (position, value)
+    return stop, float(Decimal(f"{value:.0f}.{digits or 0}"))
 
 
 def write_number(value: float, rng: random.Random, *, worded: float = 0.2) -> str:

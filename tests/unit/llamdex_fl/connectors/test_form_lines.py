@@ -56,7 +56,9 @@ def test_a_slip_says_another_number(value: float) -> None:
         assert [one.value for one in both] == [number.value, value], slip
 
 
-@pytest.mark.parametrize("value", [100.0, 101.0, 110.0, 120.0, 143.0, 204.0, 300.0, 999.0, 51.0, 2.5, 1000.0])
+@pytest.mark.parametrize(
+    "value", [100.0, 101.0, 110.0, 120.0, 143.0, 204.0, 300.0, 999.0, 51.0, 2.5, 1000.0, 0.8, 0.25]
+)
 def test_what_is_spoken_loosely_is_found_again(value: float) -> None:
     rng = random.Random(0)
     for _ in range(50):
