@@ -136,7 +136,10 @@ def _sterling(pence: int, rng: random.Random, words: float) -> str:
         return _several(pence // 252, "guinea", rng, words)
     parts = [_several(pounds, "pound", rng, words)] if pounds else []
     parts += [_several(shillings, "shilling", rng, words)] if shillings else []
-    parts += [_digits(left, rng, words) + (" pence" if left > 1 else " penny")] if left else []
+    if words and parts and left > 1 and rng.random() < 0.5:  # noqa: PLR2004 - "and sixpence"
+        parts.append(f"{'tup' if left == 2 else write_number(float(left), rng, worded=1.0)}pence")  # noqa: PLR2004
+    elif left:
+        parts.append(_digits(left, rng, words) + (" pence" if left > 1 else " penny"))
     long = ["".join([*(f"{part}, " for part in parts[:-2]), parts[-2], " and ", parts[-1]]) if parts[1:] else parts[0]]
     long += [" ".join(parts), ", ".join(parts)]
     if words:
