@@ -1,6 +1,7 @@
 """A reader judged: by the questions that people wrote by hand, and by the held-out wordings.
 
-They decide nothing. Whoever chooses between readers by them needs new ones.
+They decide nothing. Whoever chooses between readers by them needs new ones; what a reader misreads is looked up in the
+development questions.
 """
 
 from collections.abc import Sequence
@@ -10,10 +11,11 @@ from typing import Any
 from llamdex_fl.assembly import AskedQuestion
 from llamdex_fl.connectors.questions import load_wording
 from llamdex_fl.connectors.reader import Reader
+from simulations.development import development_questions
 from simulations.evaluation import WORDINGS, hand_written_questions, held_out_texts
 from simulations.reader_recipe import score_reader
 
-__all__ = ["judged"]
+__all__ = ["judged", "misread"]
 
 _BATCH = 16
 
@@ -38,6 +40,26 @@ def judged(reader: Reader, *, wordings: int = 0) -> dict[str, Any]:
     ordinary = [*(question.question for question in hand_written_questions("ordinary")), *held_out_texts()]
     routed = [text for text, reading in zip(ordinary, _read(reader, ordinary), strict=True) if reading.schema]
     report["ordinary"] = {"asked": len(ordinary), "false_route_rate": len(routed) / len(ordinary), "routed": routed}
+    return report
+
+
+def misread(reader: Reader) -> dict[str, Any]:
+    """What a reader misreads of the development questions.
+
+    Args:
+        reader: of tables.
+
+    Returns:
+        As ``judged``, for the schemas that have development questions and without ordinary questions; each mistake has
+        its question's text.
+    """
+    report: dict[str, Any] = {}
+    for schema in reader.schemas.values():
+        if not schema.is_text and (asked := development_questions(schema.name)):
+            report[schema.name] = _by_hand(reader, asked)
+            texts = {question.identity: question.question for question in asked}
+            for mistake in report[schema.name]["wrong"]:
+                mistake["question"] = texts[mistake["id"]]
     return report
 
 

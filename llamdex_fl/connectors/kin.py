@@ -20,7 +20,7 @@ _ADJECTIVE = (
 #: A relative, or several, without what counts them: "little sisters", "half-brother", "stepson".
 _NOUN = re.compile(
     rf"{_ADJECTIVE}{{0,2}}(?:half|step)?-?(?:(?P<own>{_OWN})|(?P<other>{_OTHER}))"
-    r"(?P<many>s|es|ren)?(?![^\W_])",
+    r"(?P<many>s|es|ren)?(?![^\W_]|['\u2019]s\b)",  # not "the brother's wife"
     re.IGNORECASE,
 )
 #: What may stand between a number and its noun: "two of her sons".

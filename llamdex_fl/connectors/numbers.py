@@ -12,6 +12,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from llamdex_fl.connectors.composites import with_composites
+from llamdex_fl.connectors.loose_hundreds import with_loose_hundreds
 from llamdex_fl.connectors.units import UNITS, Number, value_for, values_for
 
 __all__ = ["Number", "find_numbers", "ordinal_words", "value_for", "values_for", "write_number"]
@@ -35,8 +36,10 @@ _ORDINAL_UNITS = {
     )
 }
 _ORDINAL_TENS = {f"{word.removesuffix('y')}ieth": ten for word, ten in _TENS.items()}
-_SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000}
-_DOZEN = 12
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "grand": 1000}
+_DOZEN, _THOUSAND = 12, 1000
+#: What says that there are more than one, without saying how many.
+_SOME = frozenset({"few", "several", "couple", "many", "some", "odd"})
 _TIMES = {"once": 1, "twice": 2, "thrice": 3}
 _OPENING = {*_UNITS, *_TENS, *_ORDINAL_UNITS, *_ORDINAL_TENS, *_TIMES}
 _DIGIT_WORDS = {word: value for value, word in enumerate(_SMALL[:10])} | {"nought": 0, "oh": 0}
@@ -46,13 +49,16 @@ _DIGITS = re.compile(
     (?<![\d.,])                       # not inside another number
     (?P<sign>(?<![\w)\]/])[-\u2212\u2013](?=[\d.]))?  # a minus, not a hyphen or a dash between words
     (?P<body>
-        \d{1,3}(?:\.\d{3})+,\d{1,2}(?!\d)  # 1.467,50 as continental writers put it
+        # 1 945 euros, EUR 1 945: a blank parts thousands beside a currency only
+        [1-9]\d{0,2}(?:[\ \u00a0\u202f]\d{3})+(?:,\d{1,2})?(?=[^\S\n]?(?:\u20ac|[Ee][Uu][Rr](?:[Oo][Ss]?)?\b))
+      | (?:(?<=\u20ac)|(?<=\u20ac\s)|(?<=[Ee][Uu][Rr]\s))[1-9]\d{0,2}(?:[\ \u00a0\u202f]\d{3})+(?:,\d{1,2})?(?!\d)
+      | \d{1,3}(?:\.\d{3})+,\d{1,2}(?!\d)  # 1.467,50 as continental writers put it
       | \d{1,3}(?:,\d{3})+(?:\.\d+)?   # 2,688 or 2,688.50
       | \d+,\d{1,2}(?![\d,])           # 1,5 as continental writers put it
       | \d+(?:\.\d+)?                  # 51 or 39.69
       | \.\d+                          # .5
     )
-    (?:(?P<thousands>[kK])(?![^\W_])      # 2k
+    (?:(?P<thousands>(?i:k|[^\S\n]?(?:thousand|thou|grand|tsd\.?)))(?![^\W_])  # 2k, 2 grand
       | (?P<ordinal>st|nd|rd|th|ST|ND|RD|TH)(?![^\W_]))?
     """,
     re.VERBOSE,
@@ -94,7 +100,7 @@ def find_numbers(text: str) -> list[Number]:
     """
     found = _with_wholes([_digits(match, text) for match in _DIGITS.finditer(text)] + _worded(text), text)
     found = [_with_minus_word(number, text) for number in found]
-    return with_composites(found, text)
+    return with_loose_hundreds(with_composites(found, text), text)
 
 
 def _with_wholes(simple: list[Number], text: str) -> list[Number]:
@@ -133,7 +139,7 @@ def _fraction(match: re.Match[str]) -> float:
 
 
 def _digits(match: re.Match[str], text: str) -> Number:
-    body = match["body"]
+    body = re.sub(r"\s", "", match["body"])
     if "," in body or "." in body:
         near_euro = _EURO_AFTER.match(text, match.end()) or _EURO_BEFORE.search(
             text, max(0, match.start() - 6), match.start()
@@ -172,7 +178,11 @@ def _worded(text: str) -> list[Number]:
     found, position = [], 0
     while position < len(words):
         start, end, word = words[position]
-        if word not in _OPENING:
+        if word == "point" and _joined(words, position + 1, text):
+            # "point eight" for 0.8; "at this point one of them" is why the digit stays a number of its own, too.
+            stop, value = _decimals(words, position + 1, text, 0.0)
+            found += [Number(start, words[stop - 1][1], value)] if stop > position + 1 else []
+        if word not in _OPENING and not _is_one_scale(words, position, text):
             position += 1
             continue
         stop, value = _cardinal(words, position, text)
@@ -199,9 +209,24 @@ def _joined(words: list[tuple[int, int, str]], position: int, text: str) -> bool
     return position < len(words) and bool(_BETWEEN.fullmatch(text, words[position - 1][1], words[position][0]))
 
 
+def _is_one_scale(words: list[tuple[int, int, str]], position: int, text: str) -> bool:
+    """Whether "hundred" or "thousand" stands for one: "a hundred and ten", "hundred and twenty over eighty"."""
+    word = words[position][2]
+    if word not in {"hundred", "thousand"}:
+        return False
+    before = words[position - 1][2] if position and _joined(words, position, text) else ""
+    if before == "a":
+        return True
+    follows = position + 2 < len(words) and words[position + 1][2] == "and"
+    follows = follows and _joined(words, position + 1, text) and _joined(words, position + 2, text)
+    return follows and words[position + 2][2] in {*_UNITS, *_TENS} and before not in _SOME
+
+
 def _cardinal(words: list[tuple[int, int, str]], start: int, text: str) -> tuple[int, float]:
     total, group, stop, last = 0, 0, start, ""
     position = start
+    if words[start][2] in _SCALES:  # one of them
+        group, last = 1, "a"
     while position < len(words) and (position == start or _joined(words, position, text)):
         word = words[position][2]
         if word == "and" and last in _SCALES and position + 1 < len(words):
@@ -216,7 +241,7 @@ def _cardinal(words: list[tuple[int, int, str]], start: int, text: str) -> tuple
             group += _TENS[word]
         elif word in _SCALES and last and group:
             factor = _SCALES[word]
-            total, group = (total + group * factor, 0) if word == "thousand" else (total, group * factor)
+            total, group = (total + group * factor, 0) if factor == _THOUSAND else (total, group * factor)
         else:
             break
         last = word
@@ -250,11 +275,17 @@ def _is_time(words: list[tuple[int, int, str]], position: int, text: str) -> boo
 def _point(words: list[tuple[int, int, str]], position: int, text: str, value: float) -> tuple[int, float]:
     if not (_joined(words, position, text) and words[position][2] == "point"):
         return position, value
-    digits, stop = "", position + 1
+    stop, whole = _decimals(words, position + 1, text, value)
+    return (stop, whole) if stop > position + 1 else (position, value)
+
+
+def _decimals(words: list[tuple[int, int, str]], start: int, text: str, value: float) -> tuple[int, float]:
+    """Where the digits behind a point end, and the whole number with them; ``start`` where there are none."""
+    digits, stop = "", start
     while _joined(words, stop, text) and words[stop][2] in _DIGIT_WORDS:
         digits += str(_DIGIT_WORDS[words[stop][2]])
         stop += 1
-    return (stop, float(Decimal(f"{value:.0f}.{digits}"))) if digits else (position, value)
+    return stop, float(Decimal(f"{value:.0f}.{digits or 0}"))
 
 
 def write_number(value: float, rng: random.Random, *, worded: float = 0.2) -> str:
@@ -267,6 +298,9 @@ def write_number(value: float, rng: random.Random, *, worded: float = 0.2) -> st
         if spoken is not None:
             return ("minus " if value < 0 else "") + spoken
     if whole:
+        if magnitude >= _THOUSAND and magnitude % 100 == 0 and rng.random() < 0.3:  # noqa: PLR2004 - round thousands
+            thousands = format((Decimal(int(magnitude)) / _THOUSAND).normalize(), "f")
+            return sign + thousands + rng.choice(["k", "k", "K", " thousand", " grand"])
         digits = str(int(magnitude))
         if magnitude >= 1000 and rng.random() < 0.5:  # noqa: PLR2004 - thousands separator
             digits = f"{int(magnitude):,}"

@@ -23,6 +23,14 @@ _SIGN = re.compile(r"£[^\S\n]?\Z")
 _POUNDS = re.compile(r"[^\S\n]?(?:pounds?(?:[^\S\n]sterling)?|quid|l\.)", re.IGNORECASE)
 _SHILLINGS = re.compile(r"[^\S\n]?(?:(?P<plain>shillings?|bob|sh|/-)|s)(?![^\W_])\.?", re.IGNORECASE)
 _PENCE = re.compile(r"[^\S\n]?(?:(?P<plain>pence|penny|pennies)|d)(?![^\W_])\.?", re.IGNORECASE)
+#: "sixpence", behind pounds or shillings.
+_ONE_WORD = {
+    word: pence
+    for pence, word in enumerate("tup thrup four five six seven eight nine ten eleven".split(), 2)  # noqa: SIM905 - read more easily
+} | {"two": 2, "three": 3}
+_PENCE_WORD = re.compile(
+    rf"[^\S\n]{{0,2}}(?:,?[^\S\n]?and|,)?[^\S\n]{{1,2}}(?P<word>{'|'.join(_ONE_WORD)})pence(?![^\W_])", re.IGNORECASE
+)
 _GUINEAS = re.compile(r"[^\S\n]?(?:guineas?|gns?)\b", re.IGNORECASE)
 _GAP = re.compile(r"[^\S\n]{0,2}(?:,?[^\S\n]?and|[,.&+-])?[^\S\n]{0,2}", re.IGNORECASE)
 #: £7/5/6, £7-5-6 and £7.5.6.
@@ -81,6 +89,9 @@ def _amount(numbers: Sequence[Number], place: int, text: str) -> Number | None:
         total, end, following = total + _pence(number, factor), said.end(), following + 1
         # "5s" alone is five seconds; shillings they are beside pounds or pence, or where they are called so.
         named = named or not opens or said["plain"] is not None
+    word = _PENCE_WORD.match(text, end) if end > first.end else None
+    if word is not None:
+        total, end, named = total + _ONE_WORD[word["word"].lower()], word.end(), True
     return Number(start, end, in_pounds(total), STERLING, composite=True) if named and end > first.end else None
 
 

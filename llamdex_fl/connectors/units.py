@@ -1,8 +1,9 @@
 """Numbers with their units, and what a number in one unit is in another: the value that a feature takes from it.
 
 Only units with an exact relation are known: clock time (seconds to weeks), age (months and years), mass, mass in a
-volume, and pounds of twenty shillings. Everything else ("mm Hg", "euros") is no unit here, so that a number before it
-stays as it stands.
+volume, pressure, pounds of twenty shillings, and millimoles in a litre, which are a mass where the feature tells of
+what (``substances.py``). Everything else ("beats", "euros") is no unit here, so that a number before it stays as it
+stands.
 """
 
 import re
@@ -12,18 +13,21 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from typing import Literal
 
+from llamdex_fl.connectors.substances import grams_a_mole
 from llamdex_fl.schema import Feature
 
 __all__ = ["STERLING", "UNITS", "Number", "Unit", "unit_after", "unit_of", "value_for", "values_for"]
 
-Dimension = Literal["clock", "calendar", "mass", "concentration", "money"]
+Dimension = Literal["clock", "calendar", "mass", "concentration", "molar", "pressure", "money"]
 _DAYS_A_YEAR = Decimal("365.25")
-_AGE = Decimal("0.01")
+_HUNDREDTH = Decimal("0.01")
+#: Beyond this no value is rounded: it is none anyway.
+_MOST_EXACT = 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A unit as a multiple of its dimension's own: seconds, months, grams, grams in a litre.
+    """A unit as a multiple of its dimension's own: seconds, months, grams, grams in a litre, mm Hg.
 
     ``mass`` is the numerator of a concentration, in grams.
     """
@@ -79,6 +83,10 @@ _WRITTEN: tuple[tuple[Unit, str], ...] = (
     (_unit("g/l", "concentration", "1", "1"), rf"{_GRAM}{_PER}{_LITRE}|g\s?l-1"),
     (_unit("mg/l", "concentration", "0.001", "0.001"), rf"{_MILLI}{_PER}{_LITRE}|mg\s?l-1"),
     (_unit("ug/l", "concentration", "0.000001", "0.000001"), rf"{_MICRO}{_PER}{_LITRE}"),
+    (_unit("mmol/l", "molar", "1"), rf"(?:mmols?|millimoles?){_PER}{_LITRE}|mmol\s?l-1"),
+    (_unit("mm Hg", "pressure", "1"), r"mm\s?hg|torr|millimet(?:re|er)s?\s+of\s+mercury"),
+    (_unit("cm Hg", "pressure", "10"), r"cm\s?hg|centimet(?:re|er)s?\s+of\s+mercury"),
+    (_unit("kPa", "pressure", "7.50062"), r"kpa|kilopascals?"),
     (_unit("kg", "mass", "1000"), r"(?:kg|kilos?|kilogram(?:me)?s?)"),
     (_unit("g", "mass", "1"), _GRAM),
     (_unit("mg", "mass", "0.001"), _MILLI),
@@ -135,19 +143,20 @@ def value_for(number: Number, feature: Feature) -> float | None:
     not given in years are rounded to two decimals, as passenger lists have them: 11 months are 0.92 years. An ordinal
     says a count or an age ("her 53rd birthday"), and nothing that is measured.
     """
-    if feature.is_category or feature.is_text:
-        return None
     wanted, unit = unit_of(feature.unit), number.unit
-    if number.ordinal and feature.unit is not None and (wanted is None or wanted.dimension != "calendar"):
+    uncounted = number.ordinal and feature.unit is not None and (wanted is None or wanted.dimension != "calendar")
+    if feature.is_category or feature.is_text or uncounted:
         return None
     if feature.unit is None or (number.composite and unit is None):
         kin = unit is None and feature.unit is None and feature.kind == "integer"  # a sum of relatives
         return number.value if kin or not number.composite else None
+    if unit is None and not float(number.value).is_integer() and not feature.contains(number.value):
+        return _millimoles(number.value, feature) or number.value  # "cholesterol 5.4", as most of the world measures it
     if unit is None or wanted is unit:
         return number.value
     if wanted is None:
         return number.value if _mentions(feature.unit, unit.name) and not number.composite else None
-    return _converted(number.value, unit, wanted)
+    return _converted(number.value, unit, wanted, feature)
 
 
 def values_for(numbers: Sequence[Number], feature: Feature) -> list[float | None]:
@@ -167,7 +176,30 @@ def values_for(numbers: Sequence[Number], feature: Feature) -> list[float | None
     return values
 
 
-def _converted(value: float, unit: Unit, wanted: Unit) -> float | None:
+@cache
+def _molar(feature: Feature) -> Decimal | None:
+    """What a millimole in a litre is in a feature's unit, None where the feature is no known substance in a volume."""
+    wanted, grams = unit_of(feature.unit), grams_a_mole(feature)
+    if wanted is None or wanted.dimension != "concentration" or grams is None:
+        return None
+    return grams / 1000 / wanted.factor
+
+
+def _millimoles(value: float, feature: Feature) -> float | None:
+    """What so many millimoles in a litre are in a feature's unit; whole where the feature is, else to two decimals."""
+    factor = _molar(feature)
+    if factor is None or abs(value) >= _MOST_EXACT:
+        return None
+    return _rounded(Decimal(repr(value)) * factor, whole=feature.kind == "integer")
+
+
+def _rounded(value: Decimal, *, whole: bool) -> float:
+    return float(value.quantize(Decimal(1) if whole else _HUNDREDTH, ROUND_HALF_UP))
+
+
+def _converted(value: float, unit: Unit, wanted: Unit, feature: Feature) -> float | None:
+    if unit.dimension == "molar":
+        return _millimoles(value, feature)
     exact = Decimal(repr(value))
     if wanted.dimension == unit.dimension:
         result = exact * unit.factor / wanted.factor
@@ -178,5 +210,7 @@ def _converted(value: float, unit: Unit, wanted: Unit) -> float | None:
     else:
         return None
     if wanted.name == "years":
-        result = result.quantize(_AGE, ROUND_HALF_UP) if abs(result) < 1e6 else result  # noqa: PLR2004 - no age
+        result = result.quantize(_HUNDREDTH, ROUND_HALF_UP) if abs(result) < _MOST_EXACT else result
+    if wanted.dimension == "pressure" and abs(result) < _MOST_EXACT:
+        return _rounded(result, whole=feature.kind == "integer")
     return float(result)

@@ -7,23 +7,26 @@ import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from llamdex_fl.connectors.numbers import write_number
+from llamdex_fl.connectors.questions.form_lines import FormStyle, blank_line, form_line, form_style
 from llamdex_fl.connectors.questions.grammar import article, capital, counted, enumerated, joined, listing
-from llamdex_fl.connectors.questions.person import Person
+from llamdex_fl.connectors.questions.person import Person, spoken_intro
 from llamdex_fl.connectors.questions.question import CLOSE, OPEN, Question, legible, unmarked
 from llamdex_fl.connectors.questions.records import sample_record
+from llamdex_fl.connectors.questions.rows import row
 from llamdex_fl.connectors.questions.saying import can_say, fits, months_of, other_numbers, say
-from llamdex_fl.connectors.questions.typing_errors import typed_badly
+from llamdex_fl.connectors.questions.slips import CORRECTED, corrected, slipped, written
+from llamdex_fl.connectors.questions.typing_errors import typed
 from llamdex_fl.connectors.questions.wording import Form, Phrase, Subject, Wording
 from llamdex_fl.errors import SchemaError
 from llamdex_fl.schema import Feature, Value
 
 __all__ = ["QuestionGenerator"]
 
-_PROSE, _LETTER, _NOTES, _BULLETS, _PAIRS = "prose", "letter", "notes", "bullets", "pairs"
+_PROSE, _LETTER, _NOTES, _BULLETS, _PAIRS, _ROW = "prose", "letter", "notes", "bullets", "pairs", "row"
 _JOINTS_TRIED = 100  # of hundreds, which take long to look at
+_SLIPS = 0.01  # of the numbers
 _TRIES = 20  # one in ten thousand fails the first
-_REGISTERS = (_PROSE, _PROSE, _PROSE, _LETTER, _LETTER, _NOTES, _NOTES, _BULLETS, _PAIRS)
+_REGISTERS = (_ROW, *[_PROSE] * 9, *[_LETTER] * 6, *[_NOTES] * 6, *[_BULLETS] * 3, *[_PAIRS] * 3)
 
 
 class QuestionGenerator:
@@ -62,8 +65,8 @@ class QuestionGenerator:
             SchemaError: the wording's phrases run into each other whenever this record is said.
         """
         record = {name: float(v) if isinstance(v, int) else v for name, v in record.items()}
-        for _ in range(_TRIES):
-            if legible(question := self._composed(record, rng), self._wording.schema):
+        for tried in range(_TRIES):
+            if legible(question := self._composed(record, rng, rows=not tried), self._wording.schema):
                 return question
         raise SchemaError(
             f"The wording of {self._wording.schema.name} cannot say a record so that its numbers can be read.",
@@ -72,8 +75,11 @@ class QuestionGenerator:
             next_step="mend the wording; docs/wording.md describes the format",
         )
 
-    def _composed(self, record: Mapping[str, Value], rng: random.Random) -> Question:
-        register = rng.choice(_REGISTERS)
+    def _composed(self, record: Mapping[str, Value], rng: random.Random, *, rows: bool) -> Question:
+        register = rng.choice(_REGISTERS if rows else _REGISTERS[1:])
+        plain = [s for s in self._wording.subjects if not s.states and not s.when and s.kind == "noun"]
+        if register == _ROW and plain:
+            return unmarked(self._row(record, rng.choice(plain), rng), list(self._order), record)
         person = self._person(record, rng, short=register in {_NOTES, _BULLETS, _PAIRS})
         remaining = {name for name, value in record.items() if value is not None}
         intro = self._intro(record, person, remaining, rng, register)
@@ -81,7 +87,7 @@ class QuestionGenerator:
             text = self._prose(record, person, remaining, intro, rng, letter=register == _LETTER)
         else:
             text = self._listed(record, person, remaining, intro, rng, register)
-        return unmarked(self._with_noise(text, rng), list(self._order), record)
+        return unmarked(typed(text, rng, noise=self._noise), list(self._order), record)
 
     # -- subject and introduction ------------------------------------------------------------------------------
 
@@ -138,7 +144,7 @@ class QuestionGenerator:
         if with_age and feature is not None and _is_infant(feature, age) and rng.random() < 0.6:  # noqa: PLR2004
             return self._infant_intro(noun, _as_float(age), rng, relation=relation, prose=register in {_PROSE, _LETTER})
         if register in {_PROSE, _LETTER}:
-            return self._spoken_intro(noun, said, rng, relation=relation)
+            return spoken_intro(noun, said, rng, relation=relation)
         if not with_age:
             return noun
         if subject.kind == "short":
@@ -158,18 +164,12 @@ class QuestionGenerator:
             [f"{one}, {months} old", f"{one} of {months}", f"{one}, aged {months}", f"{lead} {old} {noun}"]
         )
 
-    @staticmethod
-    def _spoken_intro(noun: str, said: str, rng: random.Random, *, relation: bool) -> str:
-        one = f"my {noun}" if relation else rng.choice([f"{article(noun)} {noun}", f"this {noun}", f"the {noun}"])
-        if not said:
-            return one
-        forms = [f"{one}, aged {said}", f"{one}, {said} years old", f"{one}, {said},", f"{one}, who is {said},"]
-        if relation:
-            forms += [f"{one} ({said})", f"my {said}-year-old {noun}"]
-        else:
-            lead = rng.choice(["a", "this", "the"])
-            forms += [f"{lead} {said}-year-old {noun}", f"{lead} {said} year old {noun}", f"{one} of {said}"] * 2
-        return rng.choice(forms)
+    def _row(self, record: Mapping[str, Value], subject: Subject, rng: random.Random) -> str:
+        """A row as software gives it out, and the question."""
+        person = Person(subject, subject.pronoun, f"the {subject.text}", "")
+        ask = person.fill(rng.choice(self._wording.ask[rng.choice(["short", "sentence"])]), rng)
+        body = row(self._wording, record, rng)
+        return f"{body}{rng.choice([' ', chr(10)])}{ask}" if rng.random() < 0.5 else f"{ask}\n{body}"  # noqa: PLR2004
 
     # -- choosing phrases --------------------------------------------------------------------------------------
 
@@ -235,7 +235,19 @@ class QuestionGenerator:
                 number = self._number(name, value, rng, worded=0.0 if glued else 0.2, form=form)
                 text = text.replace(match[0], number, 1)
         marks = self._marks(phrase.covers() - phrase.numbers - frozenset(listed))
-        return marks + text + CLOSE * len(marks)
+        said = marks + text + CLOSE * len(marks)
+        wrong = self._other_phrase(phrase, rng) if len(marks) == 1 and rng.random() < CORRECTED else None
+        return corrected(person.fill(wrong.text, rng), said, rng, clause=phrase.form == "clause") if wrong else said
+
+    def _other_phrase(self, phrase: Phrase, rng: random.Random) -> Phrase | None:
+        """A phrase that says another category of the one that this phrase says; None where there is none."""
+        ((name, value), *more) = phrase.states.items() or [("", None)]
+        others = [
+            p
+            for p in self._by_feature.get((name, phrase.form), [])
+            if not (more or p.numbers or p.counted) and isinstance(p.states[name], str) and p.states[name] != value
+        ]
+        return rng.choice(others) if others else None
 
     def _counted(self, names: Sequence[str], record: Mapping[str, Value], rng: random.Random) -> str:
         """Nouns that sum to a feature's count; to those of several in any order, each noun marked for its own."""
@@ -254,8 +266,9 @@ class QuestionGenerator:
     def _number(
         self, name: str, value: float, rng: random.Random, *, worded: float = 0.2, form: str | None = None
     ) -> str:
-        said = say(form, value, rng, worded=worded) if form else write_number(value, rng, worded=worded)
-        return chr(OPEN + self._order[name]) + said + CLOSE
+        said = say(form, value, rng, worded=worded) if form else written(value, rng, worded=worded)
+        slip = slipped(value, rng) if worded and not form and rng.random() < _SLIPS else ""
+        return slip + chr(OPEN + self._order[name]) + said + CLOSE
 
     # -- registers ---------------------------------------------------------------------------------------------
 
@@ -328,8 +341,11 @@ class QuestionGenerator:
     ) -> str:
         items: list[str] = []
         if register == _PAIRS:
+            style = form_style(rng)
+            blanks = [blank_line(self._wording, name, style, rng) for name, value in record.items() if value is None]
+            items += [line for line in blanks if line is not None]
             for name in sorted(remaining):
-                pair = self._pair(name, record[name], rng) if rng.random() < 0.85 else None  # noqa: PLR2004
+                pair = self._pair(name, record[name], style, rng) if rng.random() < 0.85 else None  # noqa: PLR2004
                 if pair is not None:
                     items.append(pair)
                     remaining = remaining - {name}
@@ -343,38 +359,21 @@ class QuestionGenerator:
             items.insert(0 if rng.random() < 0.8 else rng.randint(0, len(items)), intro.rstrip(","))  # noqa: PLR2004
         ask = person.fill(rng.choice(self._wording.ask[rng.choice(["short", "short", "sentence"])]), rng)
         if register == _NOTES:
-            mark = rng.choice([", ", ", ", "; ", ". ", " - ", " / "])
+            mark = rng.choice([", ", ", ", ", ", ", ", "; ", "; ", ". ", ". ", " - ", " - ", " / ", " STOP "])
             body = mark.join(capital(item) if mark == ". " else item for item in items)
             body += rng.choice([". ", ", ", " - "])
             return f"{body}{ask}" if rng.random() < 0.8 else f"{ask} {body.rstrip(' ,-.')}."  # noqa: PLR2004
         bullet = rng.choice(["- ", "* ", "", "\u2022 "])
         lines = [bullet + (capital(item) if rng.random() < 0.3 else item) for item in items]  # noqa: PLR2004
-        glue = "\n" if bullet or rng.random() < 0.6 else "; "  # noqa: PLR2004
+        glue = "\n" if bullet or rng.random() < 0.6 else rng.choice(["; ", " | "])  # noqa: PLR2004
         return glue.join([*lines, ask] if rng.random() < 0.8 else [ask, *lines])  # noqa: PLR2004
 
-    def _pair(self, name: str, value: Value, rng: random.Random) -> str | None:
-        labels = self._wording.labels[name]
-        if not labels:
-            return None
-        glue = rng.choice([": ", ": ", " = ", " - "])
-        if isinstance(value, str):
-            words = self._wording.words.get((name, value), ())
-            return f"{self._marks([name])}{rng.choice(labels)}{glue}{rng.choice(words or (value,))}{CLOSE}"
-        feature = self._wording.schema.feature(name)
-        unit = f" {feature.unit}" if feature.unit and rng.random() < 0.3 else ""  # noqa: PLR2004
-        return f"{rng.choice(labels)}{glue}{self._number(name, _as_float(value), rng)}{unit}"
+    def _pair(self, name: str, value: Value, style: FormStyle, rng: random.Random) -> str | None:
+        number = "" if isinstance(value, str) else self._number(name, _as_float(value), rng)
+        return form_line(self._wording, name, value, style, rng, marked=self._marked, number=number)
 
-    # -- finish ------------------------------------------------------------------------------------------------
-
-    def _with_noise(self, text: str, rng: random.Random) -> str:
-        if rng.random() >= self._noise:
-            return text
-        kind = rng.random()
-        if kind < 0.4:  # noqa: PLR2004 - no capitals
-            return text.lower()
-        if kind < 0.5:  # noqa: PLR2004 - no full stops
-            return text.replace(". ", " ")
-        return typed_badly(text, rng)
+    def _marked(self, name: str, text: str) -> str:
+        return f"{self._marks([name])}{text}{CLOSE}"
 
 
 def _sayable(phrase: Phrase, record: Mapping[str, Value]) -> bool:

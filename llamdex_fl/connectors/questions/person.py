@@ -3,11 +3,12 @@
 import random
 from dataclasses import dataclass
 
+from llamdex_fl.connectors.questions.grammar import article
 from llamdex_fl.connectors.questions.question import CLOSE
 from llamdex_fl.connectors.questions.saying import other_numbers
 from llamdex_fl.connectors.questions.wording import Subject
 
-__all__ = ["Person"]
+__all__ = ["Person", "spoken_intro"]
 
 _SURNAMES = ("Okafor", "Lindqvist", "Moreau", "Hughes", "Petrov", "Tanaka", "Silva", "Novak", "Byrne", "Haddad")
 _VERBS = {
@@ -63,3 +64,17 @@ class Person:
         for slot, word in {"he": he, "him": him, "his": his, "spouse": spouse, **verbs}.items():
             text = text.replace("{" + slot + "}", word)
         return text
+
+
+def spoken_intro(noun: str, said: str, rng: random.Random, *, relation: bool) -> str:
+    """A noun that brings the subject in, in prose, with the age where one is said."""
+    one = f"my {noun}" if relation else rng.choice([f"{article(noun)} {noun}", f"this {noun}", f"the {noun}"])
+    if not said:
+        return one
+    forms = [f"{one}, aged {said}", f"{one}, {said} years old", f"{one}, {said},", f"{one}, who is {said},"]
+    if relation:
+        forms += [f"{one} ({said})", f"my {said}-year-old {noun}"]
+    else:
+        lead = rng.choice(["a", "this", "the"])
+        forms += [f"{lead} {said}-year-old {noun}", f"{lead} {said} year old {noun}", f"{one} of {said}"] * 2
+    return rng.choice(forms)

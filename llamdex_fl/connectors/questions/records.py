@@ -14,6 +14,12 @@ _IN_PENCE = 0.35
 
 __all__ = ["sample_record"]
 
+#: Amounts of this range are round ones now and then: a whole minute, hundreds of euros.
+_WIDE, _ROUND_OFTEN = 2000, 0.2
+#: How often a count is a small one, whatever it could be.
+_FEW_OFTEN, _MOST_SMALL = 0.3, 12
+_SHORT_OFTEN = 0.1
+
 #: A range of less than this is read to more digits.
 _NARROW = 5.0
 
@@ -30,18 +36,21 @@ def _sample_value(feature: Feature, rng: random.Random) -> Value:
     if feature.is_category:
         return rng.choice(feature.categories)
     low, high = feature.low_high()
-    in_parts = _in_parts(feature, rng)
-    if in_parts is not None:
-        return min(max(in_parts, low), high)
+    common = _in_parts(feature, rng) or _few(feature, rng)
+    if common is not None:
+        return min(max(common, low), high)
     if low <= 0 <= high and rng.random() < 0.2:  # noqa: PLR2004 - "none" is a common thing to say
         return 0.0
     if low == -1.0 and feature.kind == "integer" and rng.random() < 0.2:  # noqa: PLR2004 - a mark: "never", "none"
         return low
     # Small counts: small values are the common ones.
-    spread = rng.choice([0.2, 0.2, 0.4, 1.0] if high - low <= 12 else [0.1, 0.4, 1.0, 1.0])  # noqa: PLR2004
+    spread = rng.choice([0.2, 0.2, 0.4, 1.0] if high - low <= _MOST_SMALL else [0.1, 0.4, 1.0, 1.0])
     near = spread if low < 0 <= high else 1.0
     value = low + (high - low) * spread * rng.random() if low >= 0 else rng.uniform(low, high) * near
     whole_often = 0.25 if high - low > _NARROW else 0.03  # whole numbers are common where there are many
+    if feature.kind == "integer" and high - low >= _WIDE and rng.random() < _ROUND_OFTEN:
+        step = 30 if fits("duration", feature) else 100
+        value = min(max(round(value / step) * step, math.ceil(low)), math.floor(high))
     if feature.kind == "integer" or rng.random() < whole_often:
         whole = min(max(round(value), math.ceil(low)), math.floor(high))
         value = whole if low <= whole <= high else value
@@ -58,6 +67,16 @@ def _in_parts(feature: Feature, rng: random.Random) -> float | None:
         pounds = rng.choice([rng.uniform(3, 16), rng.uniform(3, 60), rng.uniform(*feature.low_high())])
         return in_pounds(round(pounds) * 240 + rng.choice([12 * rng.randint(1, 19), rng.randint(1, 239)]))
     return None
+
+
+def _few(feature: Feature, rng: random.Random) -> float | None:
+    """Now and then a small count, which is what most counts are, or a short span of time."""
+    low, high = feature.low_high()
+    counts = feature.kind == "integer" and feature.unit is None and 0 <= low <= 1 and high - low > _MOST_SMALL
+    if counts and rng.random() < _FEW_OFTEN:
+        return float(low + rng.choice([0, 0, 0, 1, 1, 2, 3, 4, 5, 6]))
+    short = feature.kind == "integer" and fits("duration", feature) and rng.random() < _SHORT_OFTEN
+    return float(rng.randint(1, 90)) if short else None
 
 
 def _decimals(span: float, rng: random.Random) -> int:

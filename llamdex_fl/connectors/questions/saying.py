@@ -1,4 +1,4 @@
-"""The forms in which a slot may say a number: a duration, months of age, milligrams, old money, an ordinal, times.
+"""The forms in which a slot may say a number: a duration, months of age, milligrams, millimoles, an ordinal, ...
 
 Each form says some values only; ``can_say`` tells which, so that a generator takes another phrase for the others.
 What ``say`` writes, ``find_numbers`` finds again with the value that was said; a property test keeps it so.
@@ -6,6 +6,7 @@ What ``say`` writes, ``find_numbers`` finds again with the value that was said; 
 
 import random
 import re
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from llamdex_fl.connectors.numbers import ordinal_words, write_number
@@ -29,6 +30,8 @@ FORMS_OF_NUMBERS = {
     "duration": "a feature whose unit is seconds",
     "months": "a feature whose unit is years",
     "milli": "a feature whose unit is g/l",
+    "molar": "cholesterol, an integer in mg/dl",
+    "centimetres": "an integer whose unit is mm Hg",
     "sterling": "a feature whose unit is pounds",
     "ordinal": "an integer",
     "times": "an integer",
@@ -36,6 +39,9 @@ FORMS_OF_NUMBERS = {
 #: A slot for a number between two bounds that is no feature's: "BP {v}/{n:55-105}"; decimals where a bound has some.
 OTHER_NUMBER = re.compile(r"n:(?P<low>\d+(?:\.\d+)?)-(?P<high>\d+(?:\.\d+)?)")
 _UNIT = {"duration": "seconds", "months": "years", "milli": "g/l", "sterling": "pounds"}
+_UNIT |= {"molar": "mg/dl", "centimetres": "mm Hg"}
+#: Grams in a mole (``substances.py``).
+_CHOLESTEROL = 386.65
 MOST_MONTHS, _MOST_ORDINAL, _MOST_TIMES = 36, 99, 99
 _HALF_A_MINUTE, _MINUTE, _HOUR = 30, 60, 3600
 
@@ -45,6 +51,10 @@ def fits(form: str, feature: Feature) -> bool:
     if form not in _UNIT:
         return form in FORMS_OF_NUMBERS and feature.kind == "integer"
     unit = unit_of(feature.unit)
+    if form in {"molar", "centimetres"} and feature.kind != "integer":
+        return False
+    if form == "molar" and "cholesterol" not in feature.name:
+        return False
     return not feature.is_category and unit is not None and unit.name == _UNIT[form]
 
 
@@ -52,12 +62,8 @@ def can_say(form: str, value: Value) -> bool:
     """Whether a form says this value, and exactly."""
     if not isinstance(value, float):
         return False
-    if form == "months":
-        return months_of(value) is not None
-    if form == "milli":
-        return value >= 0 and Decimal(repr(value)) * 10_000 % 1 == 0
-    if form == "sterling":
-        return value > 0 and _pence_of(value) is not None
+    if form in _EXACTLY:
+        return _EXACTLY[form](value)
     least, most = {"duration": (0, 1e6), "ordinal": (1, _MOST_ORDINAL), "times": (1, _MOST_TIMES)}[form]
     return value.is_integer() and least <= value <= most
 
@@ -76,11 +82,8 @@ def say(form: str, value: float, rng: random.Random, *, worded: float = 0.3) -> 
         return _duration(whole, rng, words)
     if form == "months":
         return _months(months_of(value) or 0, rng, words)
-    if form == "milli":
-        milli = float(Decimal(repr(value)) * 1000)
-        return _digits(milli, rng, words) + rng.choice(
-            [" mg/l", " mg/l", " mg/L", "mg/l" if not words else " mg/l", " mg per litre", " milligrams per liter"]
-        )
+    if form in {"milli", "molar", "centimetres"}:
+        return _measured(form, value, rng, words)
     if form == "sterling":
         return _sterling(_pence_of(value) or 0, rng, words)
     if form == "ordinal":
@@ -88,10 +91,41 @@ def say(form: str, value: float, rng: random.Random, *, worded: float = 0.3) -> 
     return {1: "once", 2: "twice"}.get(whole) or f"{_digits(whole, rng, words)} times"
 
 
+def _measured(form: str, value: float, rng: random.Random, words: float) -> str:
+    """A measured value with its unit; in words only where it is in milligrams."""
+    if form == "milli":
+        milli = float(Decimal(repr(value)) * 1000)
+        return _digits(milli, rng, words) + rng.choice(
+            [" mg/l", " mg/l", " mg/L", "mg/l" if not words else " mg/l", " mg per litre", " milligrams per liter"]
+        )
+    if form == "centimetres":
+        return f"{Decimal(repr(value)) / 10:f}".removesuffix(".0") + rng.choice([" cmHg", " cm Hg", "cmHg"])
+    millimoles = _millimoles(value) or 0.0
+    # A whole number without its unit would be any number.
+    bare = [] if millimoles.is_integer() else ["", "", " mmol"]
+    return f"{millimoles:.1f}" + rng.choice([" mmol/l", " mmol/L", "mmol/L", *bare])
+
+
+def _millimoles(value: float) -> float | None:
+    """The millimoles of cholesterol in a litre, to one decimal, that so many mg/dl are; None where they are others."""
+    rounded = round(value * 10 / _CHOLESTEROL, 1)
+    return rounded if round(rounded * _CHOLESTEROL / 10) == value else None
+
+
 def _pence_of(pounds: float) -> int | None:
     """The pence that an amount of pounds says, rounded to four decimals as lists have it; None where it is whole."""
     pence = round(pounds * 240)
     return pence if in_pounds(pence) == pounds and pence % 240 else None
+
+
+#: Of forms that are not for every whole number: whether they say a value exactly.
+_EXACTLY: Mapping[str, Callable[[float], bool]] = {
+    "months": lambda value: months_of(value) is not None,
+    "milli": lambda value: value >= 0 and Decimal(repr(value)) * 10_000 % 1 == 0,
+    "molar": lambda value: _millimoles(value) is not None,
+    "centimetres": lambda value: value >= 0 and value.is_integer(),
+    "sterling": lambda value: value > 0 and _pence_of(value) is not None,
+}
 
 
 def _sterling(pence: int, rng: random.Random, words: float) -> str:
@@ -102,7 +136,10 @@ def _sterling(pence: int, rng: random.Random, words: float) -> str:
         return _several(pence // 252, "guinea", rng, words)
     parts = [_several(pounds, "pound", rng, words)] if pounds else []
     parts += [_several(shillings, "shilling", rng, words)] if shillings else []
-    parts += [_digits(left, rng, words) + (" pence" if left > 1 else " penny")] if left else []
+    if words and parts and left > 1 and rng.random() < 0.5:  # noqa: PLR2004 - "and sixpence"
+        parts.append(f"{'tup' if left == 2 else write_number(float(left), rng, worded=1.0)}pence")  # noqa: PLR2004
+    elif left:
+        parts.append(_digits(left, rng, words) + (" pence" if left > 1 else " penny"))
     long = ["".join([*(f"{part}, " for part in parts[:-2]), parts[-2], " and ", parts[-1]]) if parts[1:] else parts[0]]
     long += [" ".join(parts), ", ".join(parts)]
     if words:
@@ -172,13 +209,16 @@ def _minutes(minutes: int, rest: int, rng: random.Random, words: float) -> list[
     long = _several(minutes, "minute", rng, words)
     short = f"{minutes} {rng.choice(['min', 'mins', 'm' if rest else 'min'])}"
     if not rest:
-        return [long, long, short, f"{minutes}:00 min", f"{minutes} min"]
+        article = ["about a minute", "just a minute"] if minutes == 1 else []
+        return [long, long, short, f"{minutes}:00 min", f"{minutes} min", *article]
     seconds = _several(rest, "second", rng, words)
     ways = [f"{long} and {seconds}", f"{long} and {seconds}", f"{long} {seconds}", f"{long}, {seconds}"]
     ways += [
         f"{short} {rest} {'s' if short.endswith('m') else rng.choice(['s', 'sec', 'secs'])}",
         f"{minutes}m{rest:02d}s",
     ]
+    ways += [f"{long} {_digits(rest, rng, words)}", f"{minutes}'{rest:02d}''", f"{minutes}min{rest:02d}"]
+    ways += [f"{minutes} min. {rest} sec", f"{minutes}m {rest}s"]
     ways += [f"{minutes}:{rest:02d} {rng.choice(['min', 'minutes', 'mins'])}", f"{minutes}:{rest:02d}"]
     if rest >= _HALF_A_MINUTE:
         half = "half a minute" if not minutes else f"{_digits(minutes, rng, words)} and a half minutes"

@@ -1,11 +1,27 @@
-"""Typing errors: letters swapped or lost, never so that a number comes or goes."""
+"""Typing errors: letters swapped or lost, never so that a number comes or goes; no capitals, or nothing else."""
 
 import random
 import re
 
 from llamdex_fl.connectors.numbers import find_numbers
 
-__all__ = ["typed_badly"]
+__all__ = ["typed", "typed_badly"]
+
+
+def typed(text: str, rng: random.Random, *, noise: float) -> str:
+    """A text as somebody typed it, with something amiss at a chance of ``noise``."""
+    if rng.random() >= noise:
+        return text
+    kind = rng.random()
+    if kind < 0.4:  # noqa: PLR2004 - no capitals
+        return text.lower()
+    if kind < 0.5:  # noqa: PLR2004 - no full stops
+        return text.replace(". ", " ")
+    if kind < 0.57:  # noqa: PLR2004 - all in capitals
+        return text.upper()
+    for _ in range(3 if kind < 0.7 else 1):  # noqa: PLR2004 - some type badly all the way
+        text = typed_badly(text, rng)
+    return text
 
 
 def typed_badly(text: str, rng: random.Random) -> str:

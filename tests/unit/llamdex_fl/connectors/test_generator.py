@@ -14,6 +14,8 @@ import pytest
 from llamdex_fl.connectors.numbers import find_numbers
 from llamdex_fl.connectors.questions import QuestionGenerator, Wording, load_wording, sample_record
 from llamdex_fl.connectors.questions.question import unmarked
+from llamdex_fl.connectors.questions.rows import row
+from llamdex_fl.connectors.questions.typing_errors import typed
 from llamdex_fl.errors import SchemaError
 from llamdex_fl.schema import Feature, Schema, Target, load_library_schema
 
@@ -25,7 +27,7 @@ def test_spans_hold_the_words_that_say_a_feature(toy_wording: Wording) -> None:
         ((start, end),) = question.spans["colour"]
         assert "red" in question.text[start:end].lower()
         ((start, end),) = question.spans["weight"]
-        assert question.text[start:end] in {"123", "123.0"} or "hundred" in question.text[start:end]
+        assert question.text[start:end] in {"123", "123.0"} or "twenty" in question.text[start:end]
 
 
 def test_noise_changes_words_and_no_values(toy_wording: Wording) -> None:
@@ -38,11 +40,32 @@ def test_noise_changes_words_and_no_values(toy_wording: Wording) -> None:
     assert sum(a != b for a, b in zip(*texts, strict=True)) > 20
 
 
-def test_a_typing_error_makes_no_number(toy_wording: Wording) -> None:
+def test_a_typing_error_makes_no_number() -> None:
     """Swapped letters turn "there" into "three"."""
-    noisy = QuestionGenerator(toy_wording, noise=1.0)
     for seed in range(400):
-        assert find_numbers(noisy._with_noise("there there there there there", random.Random(seed))) == []
+        assert find_numbers(typed("there there there there there", random.Random(seed), noise=1.0)) == []
+
+
+def test_what_is_taken_back_is_not_marked(toy_wording: Wording, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llamdex_fl.connectors.questions.generator.CORRECTED", 1.0)
+    generator = QuestionGenerator(toy_wording, noise=0.0)
+    both = 0
+    for seed in range(60):
+        question = generator.ask({"colour": "red", "weight": 123}, random.Random(seed))
+        said = " ".join(question.text[start:end] for start, end in question.spans["colour"]).lower()
+        assert "red" in said
+        both += "green" in question.text.lower() and "green" not in said
+    assert both > 10
+
+
+def test_a_row_has_every_value_in_order_and_marks_it(toy_wording: Wording) -> None:
+    for seed in range(60):
+        text = row(toy_wording, {"colour": "red", "weight": 123.0}, random.Random(seed))
+        question = unmarked(text, ["colour", "weight"], {})
+        ((start, _),), ((left, right),) = question.spans["colour"], question.spans["weight"]
+        assert start < left
+        assert question.text[left:right] == "123"
+        assert not unmarked(row(toy_wording, {"colour": None, "weight": None}, random.Random(seed)), [], {}).spans
 
 
 def test_nobody_says_minus_zero() -> None:

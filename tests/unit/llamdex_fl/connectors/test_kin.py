@@ -25,6 +25,7 @@ def _sums(text: str) -> list[tuple[str, float]]:
         ("his mother, two brothers and his father", []),
         ("the mother of two sons and a daughter", [("two sons and a daughter", 3)]),
         ("two brothers; a sister", []),
+        ("his brother (31) and the brother's wife", []),
         ("two brothers", []),
         ("no brother, sister or spouse", []),
         ("counting mother, father, sons and daughters", []),

@@ -49,6 +49,20 @@ def test_finding_never_fails_and_stays_within_the_text(text: str) -> None:
         ("two hundred and five", [205]),
         ("three thousand two hundred", [3200]),
         ("thirteen point two", [13.2]),
+        ("a hundred and thirty-eight", [138]),
+        ("hundred and twenty over seventy", [120, 70]),
+        ("a thousand and a few hundred", [1000]),
+        ("a few hundred and ten", [10]),
+        ("it went up by hundreds", []),
+        ("one forty", [140, 1, 40]),
+        ("two-seventeen", [217, 2, 17]),
+        ("one forty three over ninety", [143, 1, 43, 90]),
+        ("two oh four", [204, 2, 4]),
+        ("one three five", [135, 1, 3, 5]),
+        ("point eight mm, at this point one", [0.8, 8, 0.1, 1]),
+        ("the point", []),
+        ("two, forty of them", [2, 40]),
+        ("1 forty", [1, 40]),
         ("nought point oh five", [0.05]),
         ("two and a half hours", [2.5]),
         ("half a millimetre", [0.5]),
@@ -77,6 +91,9 @@ def test_finding_never_fails_and_stays_within_the_text(text: str) -> None:
         ("1.467 EUR, \u20ac 12.500, 1.467,50, 3.456 euro", [1467, 12500, 1467.5, 3456]),
         ("1.467 of it, 0.125 EUR, \u00a37.925", [1.467, 0.125, 7.925]),
         ("2k, 2.5K and 5 k", [2000, 2500, 5]),
+        ("4 grand, four grand, 21 thousand, 1.5 thousand", [4000, 4000, 21000, 1500]),
+        ("EUR 1 945, 12 450 euros, 1 945,50 \u20ac", [1945, 12450, 1945.5]),
+        ("12 450 and 2014 300 euros", [12, 450, 2014, 300]),
         ("nil and zero", [0, 0]),
         ("fourty and ninty", [40, 90]),
         ("overdrawn by 250, overdrawn by -30, in the red by EUR 20", [-250, -30, -20]),
@@ -153,13 +170,22 @@ def test_a_span_of_time_is_one_value(text: str) -> None:
         ("51 y/o, 40 yo, 30 yrs, 20y", "years", [51, 40, 30, 20]),
         ("in his 40s, for 9 minutes", "years", []),
         ("6 weeks, 2 months, a year ago", "days", [42]),
+        ("8 minutes 20 on the phone", "seconds", [500]),
+        ("one minute five; 3 min. 20 sec.", "seconds", [65, 200]),
+        ("5 minutes 12 calls", "seconds", [300, 12]),
+        ("half a minute, 25 seconds", "seconds", [30, 25]),
+        ("2'14'', 1min05", "seconds", [134, 65]),
+        ("it lasted a minute, twice a minute", "seconds", [60, 2]),
         ("95 mg/l", "g/l", [0.095]),
         ("95 milligrams per litre, 95 mg", "g/l", [0.095, 0.095]),
         ("0.042 g/l, 0.042 g", "mg/l", [42, 42]),
         ("42 mg/L", "mg/l", [42]),
         ("2.2 g/l, 220 mg per dl, 220 mg/100 ml", "mg/dl", [220, 220, 220]),
         ("994 g/l, 0.994 g/cm3, 994 kg/m3", "g/ml", [0.994, 0.994, 0.994]),
-        ("5 mg/kg, 3 mmol/l", "g/l", [5, 3]),
+        ("5 mg/kg, 3 mmol/l", "g/l", [5]),
+        ("13.5/8 cmHg", "mm Hg", [135, 80]),
+        ("15 over 9 cm Hg, 20 kPa", "mm Hg", [150, 90, 150.01]),
+        ("120/80 mmHg", "beats per minute", []),
         ("95 mg/l, 4 minutes", "mm Hg", []),
         ("120 mm Hg, 120", "mm Hg", [120, 120]),
         ("150 beats a minute", "beats per minute", [150]),
@@ -181,6 +207,13 @@ def test_a_number_is_taken_in_the_unit_of_the_feature(text: str, unit: str | Non
 def test_where_a_composite_is_no_value_its_parts_may_be() -> None:
     assert _read("35 years, 2 months since", _feature("years", "integer", (18, 100))) == [35]
     assert _read("two minutes 30 seconds", _feature("seconds", "integer", (0, 120))) == [120, 30]
+
+
+def test_millimoles_are_taken_by_the_substance() -> None:
+    cholesterol = Feature(name="chol", kind="integer", description="serum cholesterol", bounds=(80, 620), unit="mg/dl")
+    assert _read("6.2 mmol/L, 5.4, 217, 3", cholesterol) == [240, 209, 217]
+    assert _read("6.2 mmol/L, 2.4 g/l", _feature("mg/dl", "integer", (80, 620))) == [240]
+    assert _read("6.2", _feature("mg/dl", "number", (0, 620))) == [6.2]
 
 
 def test_no_number_is_a_category() -> None:

@@ -22,6 +22,8 @@ def _fares(text: str) -> list[float]:
         ("7 pounds 5 shillings", [7.25]),
         ("seven pounds, five shillings and six pence", [7.275]),
         ("£7 17s 11d", [7.8958]),
+        ("seven pounds, seventeen shillings and sixpence", [7.875]),
+        ("£5 2s and tuppence, a sixpence", [5.1083]),
         ("£7/5/6, £7-5-6, £7.5.6", [7.275, 7.275, 7.275]),
         ("£8 1s", [8.05]),
         ("8 guineas", [8.4]),

@@ -20,12 +20,16 @@ _BOUNDS = (-1e6, 1e6)
 _DURATION = Feature(name="duration", kind="integer", description="d", bounds=_BOUNDS, unit="seconds")
 _AGE = Feature(name="age", kind="number", description="d", bounds=(0.0, 100.0), unit="years")
 _ACID = Feature(name="acid", kind="number", description="d", bounds=(0.0, 100.0), unit="g/l")
+_LIPID = Feature(name="cholesterol", kind="integer", description="d", bounds=(80, 620), unit="mg/dl")
+_PRESSURE = Feature(name="pressure", kind="integer", description="d", bounds=(70, 220), unit="mm Hg")
 _FARE = Feature(name="fare", kind="number", description="d", bounds=(0.0, 600.0), unit="pounds")
 _COUNT = Feature(name="day", kind="integer", description="d", bounds=(0.0, 100.0))
 _FEATURES = {
     "duration": _DURATION,
     "months": _AGE,
     "milli": _ACID,
+    "molar": _LIPID,
+    "centimetres": _PRESSURE,
     "sterling": _FARE,
     "ordinal": _COUNT,
     "times": _COUNT,
@@ -34,6 +38,8 @@ _VALUES = {
     "duration": st.integers(0, 20_000).map(float),
     "months": st.integers(1, 36).map(lambda months: round(months / 12, 2)),
     "milli": st.integers(0, 100_000).map(lambda tenths: float(Decimal(tenths) / 10_000)),
+    "molar": st.integers(21, 160).map(lambda tenths: float(round(tenths * 3.8665))),
+    "centimetres": st.integers(70, 220).map(float),
     "sterling": st.integers(1, 600 * 240 - 1).filter(lambda pence: pence % 240).map(in_pounds),
     "ordinal": st.integers(1, 99).map(float),
     "times": st.integers(1, 99).map(float),
@@ -131,7 +137,7 @@ def _toy(tmp_path: Path, old: str, new: str) -> Path:
     return tmp_path / "fruit.toml"
 
 
-@pytest.mark.parametrize("form", ["duration", "months", "milli", "haiku", ""])
+@pytest.mark.parametrize("form", ["duration", "months", "milli", "molar", "centimetres", "haiku", ""])
 def test_a_form_that_does_not_fit_is_refused_with_its_place(tmp_path: Path, toy_schema: Schema, form: str) -> None:
     path = _toy(tmp_path, "{he} weighs {v} grams", f"{{he}} weighs {{v:{form}}}")
     with pytest.raises(SchemaError, match="weighs") as refusal:
