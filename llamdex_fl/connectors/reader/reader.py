@@ -14,9 +14,10 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from llamdex_fl.base_llm.quiet import quiet_loading
-from llamdex_fl.connectors.numbers import Number, find_numbers, values_for
+from llamdex_fl.connectors.numbers import Number, find_numbers
 from llamdex_fl.connectors.reader.description import Describer
 from llamdex_fl.connectors.reader.network import EncodedQuestions, ReaderNetwork, SchemaVocabulary, said_values
+from llamdex_fl.connectors.thresholds import said_by
 from llamdex_fl.errors import ArtefactError
 from llamdex_fl.schema import Feature, Schema, Value, parse_schema
 
@@ -27,7 +28,7 @@ MOST_TOKENS = 384
 #: From this probability on a question is routed to a schema of tables. Among development wordings and near misses by a
 #: hand that was left out, this lost fewest: a question about a record is rarely below it, a near miss rarely above.
 ROUTED = 0.3
-_FORMAT = 2
+_FORMAT = 3
 # Two development questions about different records, run together: these find the half of what is said twice (60 % of
 # heart's and Titanic's features), and take 2 to 3 % of the features of one question for contradictory.
 _RIVAL = 0.03
@@ -187,9 +188,8 @@ class Reader:
         allowed_BFC = torch.zeros(len(batch.texts), len(schema.features), most, dtype=torch.bool)
         for row, found in enumerate(batch.numbers):
             for index, feature in enumerate(schema.features):
-                if not feature.is_category:
-                    for column, value in enumerate(values_for(found, feature)):
-                        allowed_BFC[row, index, column] = value is not None
+                for column, value in enumerate(said_by(found, feature)):
+                    allowed_BFC[row, index, column] = value is not None
         return allowed_BFC
 
     @torch.inference_mode()
@@ -238,7 +238,7 @@ class Reader:
         for index, feature in enumerate(schema.features):
             row = probability_FO[index].tolist()
             chances: dict[Value, float] = {None: row[-1]}
-            for column, number in enumerate(values_for(numbers, feature)):
+            for column, number in enumerate(said_by(numbers, feature)):
                 if number is not None:
                     chances[number] = chances.get(number, 0.0) + row[column]
             for value, chance in zip(said_values(feature), said_FV[index].tolist(), strict=False):

@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from llamdex_fl.connectors.numbers import values_for
 from llamdex_fl.connectors.questions import NearMisses, Question, QuestionGenerator, Wording
 from llamdex_fl.connectors.questions.practice import practice_wordings
 from llamdex_fl.connectors.reader.network import EncodedQuestions, said_values
 from llamdex_fl.connectors.reader.reader import Batch, Reader
+from llamdex_fl.connectors.thresholds import said_by
+from llamdex_fl.connectors.units import Number
 
 __all__ = ["ReaderRecipe", "train_reader"]
 
@@ -228,24 +229,36 @@ def _right(  # noqa: PLR0913, PLR0917 - questions and their tensors
     tokens = batch.offsets_BT2.shape[1]
     width = (like_BFO.shape[-1] - most - 1) // tokens
     for place, (row, question) in enumerate(zip(rows, questions, strict=True)):
+        measured = [
+            span
+            for feature in reader.schemas[name].features
+            if not feature.is_category
+            for span in question.spans.get(feature.name, ())
+        ]
         for index, feature in enumerate(reader.schemas[name].features):
             value = question.features[feature.name]
             right_O = right_BFO[place, index]
             spans = question.spans.get(feature.name, ())
             numbers = batch.numbers[row]
-            for column, (number, said) in enumerate(zip(numbers, values_for(numbers, feature), strict=True)):
+            for column, (number, said) in enumerate(zip(numbers, said_by(numbers, feature), strict=True)):
                 right_O[column] = (
                     value is not None
                     and said == value
-                    and any(number.start < end and start < number.end for start, end in spans)
+                    and _meets(number, spans)
+                    and not (feature.is_category and _meets(number, measured))
                 )
             values = said_values(feature)
-            if value in values:
+            # Where a category's level is written, only the number tells it: words of "FBS 104" tell nothing.
+            if value in values and not (feature.is_category and right_O.any()):
                 here_T = _inside(batch.offsets_BT2[row], spans)
                 right_O[most:-1].view(tokens, width)[:, values.index(value)] = here_T
             # An absent feature, and one that stands after the last token that the encoder takes.
             right_O[-1] = not (right_O & like_BFO[place, index].isfinite()).any()
     return right_BFO
+
+
+def _meets(number: Number, spans: Sequence[tuple[int, int]]) -> bool:
+    return any(number.start < end and start < number.end for start, end in spans)
 
 
 def _inside(offsets_T2: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:

@@ -197,7 +197,7 @@ def _newer(folder: Path) -> None:
 
 def _other_schema(folder: Path) -> None:
     heart = load_library_schema("heart").as_dict()
-    (folder / "reader.json").write_text(json.dumps({"format": 2, "schemas": [heart]}), encoding="utf-8")
+    (folder / "reader.json").write_text(json.dumps({"format": 3, "schemas": [heart]}), encoding="utf-8")
 
 
 _DAMAGES = {
@@ -205,7 +205,7 @@ _DAMAGES = {
     "no description": _delete("reader.json"),
     "a description that is no JSON": _write("reader.json", b"{"),
     "a description that is no object": _write("reader.json", b"[]"),
-    "a description without schemas": _write("reader.json", b'{"format": 2}'),
+    "a description without schemas": _write("reader.json", b'{"format": 3}'),
     "another version": _newer,
     "tensors of other schemas": _other_schema,
     "no tensors": _delete("reader.safetensors"),
