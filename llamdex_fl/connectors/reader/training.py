@@ -19,8 +19,8 @@ from llamdex_fl.connectors.units import Number
 __all__ = ["ReaderRecipe", "train_reader"]
 
 _LOTS_AT_ONCE = 24
-#: 3,000 for five schemas, 1,200 for the two of the demo.
-_LEAST_STEPS, _STEPS_A_SCHEMA = 1000, 600
+#: 4,000 for five schemas, 1,600 for the two of the demo.
+_LEAST_STEPS, _STEPS_A_SCHEMA = 1000, 800
 #: Questions about a schema grow with what there is to learn of it, but slowly: each feature is in every question.
 _SHARE_POWER = 0.25
 #: A question, and the schema that answers it.
