@@ -76,7 +76,11 @@ def test_what_joined_is_read_back_as_it_was_written(
     extension = extend_reader(known, tiny_encoder, [toy_wording], [new], ORDINARY, recipe=replace(RECIPE, rounds=1))
     extension.reader.save(tmp_path)
     again = Reader.load(tmp_path)
-    assert again.read(TEXTS) == extension.reader.read(TEXTS)
+    for one, other in zip(again.read(TEXTS), extension.reader.read(TEXTS), strict=True):
+        assert (one.schema, one.features) == (other.schema, other.features)
+        # Tensors that lie elsewhere in memory are summed in another order.
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
+        assert one.route_probability == pytest.approx(other.route_probability, abs=1e-5)
     # And goes on to learn from there: the pretrained encoder describes the next schema.
     third = generic_wording(replace(new.schema, name="nut"))
     more = extend_reader(again, tiny_encoder, [toy_wording, new], [third], ORDINARY, recipe=replace(RECIPE, rounds=1))
