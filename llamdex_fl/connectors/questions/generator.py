@@ -237,7 +237,10 @@ class QuestionGenerator:
         marks = self._marks(phrase.covers() - phrase.numbers - frozenset(listed))
         said = marks + text + CLOSE * len(marks)
         wrong = self._other_phrase(phrase, rng) if len(marks) == 1 and rng.random() < CORRECTED else None
-        return corrected(person.fill(wrong.text, rng), said, rng, clause=phrase.form == "clause") if wrong else said
+        if wrong is None:
+            return said
+        taken_back = other_numbers(person.fill(wrong.text, rng), rng)
+        return corrected(taken_back, said, rng, clause=phrase.form == "clause")
 
     def _other_phrase(self, phrase: Phrase, rng: random.Random) -> Phrase | None:
         """A phrase that says another category of the one that this phrase says; None where there is none."""
