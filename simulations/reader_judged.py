@@ -12,7 +12,7 @@ from llamdex_fl.assembly import AskedQuestion
 from llamdex_fl.connectors.questions import load_wording
 from llamdex_fl.connectors.reader import Reader
 from simulations.development import development_questions
-from simulations.evaluation import WORDINGS, hand_written_questions, held_out_texts
+from simulations.evaluation import HANDS, WORDINGS, hand_written_questions, held_out_texts
 from simulations.reader_recipe import score_reader
 
 __all__ = ["judged", "misread"]
@@ -28,11 +28,16 @@ def judged(reader: Reader, *, wordings: int = 0) -> dict[str, Any]:
         wordings: questions to draw from each schema's held-out wording, beside those written by hand.
 
     Returns:
-        By schema the exact match over features, by feature, and the share that was routed rightly; of ordinary ones
-        and near misses the share that was routed at all, with their texts.
+        By schema the exact match over features, by hand, by feature, and the share that was routed rightly; of ordinary
+        ones and near misses the share that was routed at all, with their texts.
     """
     schemas = [schema for schema in reader.schemas.values() if not schema.is_text]
-    report: dict[str, Any] = {schema.name: _by_hand(reader, hand_written_questions(schema.name)) for schema in schemas}
+    report: dict[str, Any] = {}
+    for schema in schemas:
+        report[schema.name] = _by_hand(reader, hand_written_questions(schema.name))
+        report[schema.name]["hands"] = {
+            hand: _by_hand(reader, hand_written_questions(schema.name, hand))["exact_match"] for hand in HANDS
+        }
     if wordings:
         for schema in schemas:
             wording = load_wording(schema, WORDINGS / f"{schema.name}.toml")

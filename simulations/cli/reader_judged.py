@@ -54,12 +54,13 @@ def reader_judged(
         title = (
             f"{ordinary['false_route_rate']:.1%} of {ordinary['asked']} ordinary questions and near misses were routed"
         )
-    table = Table("schema", "exact match", "routed", "held-out wording", "weakest features", title=title)
+    table = Table("schema", "exact match", "by hand", "routed", "held-out wording", "weakest features", title=title)
     for name, own in report.items():
         weakest = sorted(own["per_feature"].items(), key=lambda pair: pair[1])[:3]
         drawn = f"{own['wording']['exact_match']:.1%}" if "wording" in own else "-"
         told = ", ".join(f"{feature} {share:.0%}" for feature, share in weakest)
-        table.add_row(name, f"{own['exact_match']:.1%}", f"{own['routed']:.1%}", drawn, told)
+        hands = " / ".join(f"{share:.1%}" for share in own.get("hands", {}).values()) or "-"
+        table.add_row(name, f"{own['exact_match']:.1%}", hands, f"{own['routed']:.1%}", drawn, told)
     console.stdout.print(table)
     if development:
         _print_mistakes(report)

@@ -21,7 +21,7 @@ from llamdex_fl.connectors.questions import (
     training_wording,
 )
 from llamdex_fl.connectors.reader.network import said_values
-from llamdex_fl.schema import Feature, Value, load_library_schema
+from llamdex_fl.schema import Feature, Value, library_names, load_library_schema
 from simulations.evaluation import WORDINGS, hand_written_questions
 
 _SLOT = re.compile(r"\{(\w*)\}")
@@ -259,13 +259,11 @@ def test_what_trains_cannot_see_the_held_out_wordings() -> None:
         assert not any(path.read_bytes() in held_out for path in root.rglob("*") if path.suffix in {".toml", ".txt"})
 
 
-@pytest.mark.parametrize("name", library_names())
+@pytest.mark.parametrize("name", [name for name in library_names() if not load_library_schema(name).is_text])
 def test_no_question_has_an_unfilled_slot(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     schema = load_library_schema(name)
-    if schema.is_text:
-        pytest.skip("texts have no slots")
     # Slips are rare, and their words are filled apart from the others.
-    monkeypatch.setattr(generator, "CORRECTED", 0.5)
+    monkeypatch.setattr("llamdex_fl.connectors.questions.generator.CORRECTED", 0.5)
     questions, rng = QuestionGenerator(training_wording(schema)), random.Random(5)
-    unfilled = [text for _ in range(300) if set("{}") & set(text := questions.sample(rng).text)]
+    unfilled = [text for _ in range(100) if set("{}") & set(text := questions.sample(rng).text)]
     assert not unfilled
