@@ -39,7 +39,9 @@ def base(request: pytest.FixtureRequest, make_tiny_llm: Callable[[str], Path]) -
 def injector(base: BaseLLM, toy_wording: Wording) -> Injector:
     """It has learnt a little."""
     return train_injector(
-        base, [toy_wording], recipe=InjectorRecipe(questions=4, steps=40, outcome_batch=8, sentence_batch=2, rate=1e-2)
+        base,
+        [toy_wording],
+        recipe=InjectorRecipe(questions=4, steps=40, outcome_batch=8, sentence_batch=2, rate=1e-2, layer=0),
     )
 
 
