@@ -5,7 +5,7 @@
     OUT/NAME/
       scenario.toml        the scenario that was run
       seed-<n>/            one seed (simulations.harness.seed_run); its homes go when its result is there
-      sweep/               what of the scenario's sweep is done
+      sweep/, growth/      what of the scenario's sweep, and of its runs with fewer silos, is done
       results.parquet, report.json, report.html, run.json
 """
 
@@ -26,6 +26,7 @@ from simulations.harness.page import write_page
 from simulations.harness.report import Found, report_of, require_report, rows_digest, rows_of, versions, write_rows
 from simulations.harness.scenario import Scenario, load_scenario
 from simulations.harness.seed_run import SeedResult, run_seed
+from simulations.harness.sizes import scale_of, sized
 from simulations.harness.ways import sweep, ways_beside
 from simulations.local_consortium.lock import take_lock
 
@@ -83,11 +84,13 @@ def run_scenario(settings: RunSettings, told: Told) -> dict[str, Any]:
     try:
         began = time.perf_counter()
         run = _claim(out, scenario, settings)
+        points = sized(scenario, settings.scenario, seeds[0], out / "growth", told)
         results = [_one(scenario, seed, out / f"seed-{seed}", settings, told) for seed in seeds]
         found = Found(
             results=results,
             ways={seed: ways_beside(scenario, seed, out / f"seed-{seed}", told) for seed in seeds},
             swept=sweep(scenario, seeds, out / "sweep", told),
+            scale=scale_of(points, scenario, results[0]),
         )
         rows = rows_of(scenario, found)
         report = report_of(scenario, rows, found, judge(scenario.must_hold, results))
@@ -145,7 +148,7 @@ def _claim(out: Path, scenario: Scenario, settings: RunSettings) -> dict[str, An
             )
         return before
     for path in out.iterdir():
-        if (path.name == "sweep" or path.name.startswith("seed-")) and path.is_dir():
+        if (path.name in {"sweep", "growth"} or path.name.startswith("seed-")) and path.is_dir():
             shutil.rmtree(path)
         elif path.name in {"results.parquet", "report.json", "report.html"}:
             path.unlink()

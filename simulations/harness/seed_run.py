@@ -12,7 +12,6 @@ is withdrawn; the accounts (``simulations.harness.accounts``); the figures.
 """
 
 import json
-import resource
 import secrets
 import shutil
 import time
@@ -35,11 +34,13 @@ from simulations.harness.figures import Score, assembled, majority, reference, s
 from simulations.harness.founding import Founder
 from simulations.harness.grid import CutOffError, InProcessGrid
 from simulations.harness.look import Look, closer_look
-from simulations.harness.node import Node, Timed
+from simulations.harness.meter import Meter
+from simulations.harness.node import Node
 from simulations.harness.population import Population, populate
 from simulations.harness.provider import RunningProvider, require_point
 from simulations.harness.scenario import Scenario
 from simulations.harness.seams import Seams
+from simulations.harness.switchboard import Switchboard
 from simulations.harness.verified_once import verified_once
 from simulations.local_consortium import Founded
 
@@ -47,10 +48,6 @@ __all__ = ["SeedResult", "run_seed"]
 
 _ZEROS = "0" * 64
 _WITHDRAWN = "withdrawn by its silo, as the scenario has it"
-#: Wall seconds, but for the two that say CPU: of this process in the rounds, and of the harness alone.
-_TIMES = ("founding_s", "rounds_s", "work_s", "rounds_cpu_s", "harness_cpu_s")
-#: Of a plot of growth.
-_POINTS = 100
 
 Told = Callable[[str, int, int], None]
 
@@ -131,9 +128,8 @@ class _SeedRun:
         self._on_progress = told
         self._population, self._terms = populate(scenario, seed)
         self._drawn = draw(scenario, self._population.silos, seed)
-        self._measured: dict[str, float] = dict.fromkeys(_TIMES, 0.0)
+        self._meter = Meter(directory / "measured.json")
         self._replays: dict[str, list[str]] = {}
-        self._growth: list[tuple[int, float, float]] = []
 
     def _told(self, stage: str, done: int, total: int) -> None:
         self._on_progress(f"seed {self._seed}: {stage}", done, total)
@@ -147,23 +143,29 @@ class _SeedRun:
         began = time.perf_counter()
         founder = self._founder()
         founded = self._found(founder)
-        self._measured["founding_s"] = time.perf_counter() - began
+        self._meter.totals["founding_s"] += time.perf_counter() - began
+        self._meter.keep()
         places = {silo: place for place, silo in enumerate(self._population.silos)}
         seams = Seams(self._seed, places, self._drawn)
         mortal = any(each.fault.kind == "provider_killed" for each in self._drawn)
         work = self._directory / "work"
         reports = []
-        with RunningProvider(work, founded.provider_home, mortal=mortal) as provider, seams.held():
+        with (
+            RunningProvider(work, founded.provider_home, mortal=mortal) as provider,
+            seams.held(),
+            Switchboard() as switchboard,
+        ):
             for number in range(1, self._scenario.rounds.count + 1):
                 if joining := [silo for silo in self._late(number) if silo not in founded.silo_homes]:
                     founded = founder.enrol(founded, joining)
                     self._remember(founded)
                 seams.round_number = number
-                reports.append(self._round(number, founded, provider))
+                reports.append(self._round(number, founded, provider, switchboard))
                 self._withdraw(number, founded)
             provider.require_alive()
-            self._measured["provider_peak_bytes"] = provider.peak_bytes
-            self._measured["provider_kills_pending"] = float(not provider.killed)
+            self._meter.totals["provider_peak_bytes"] = provider.peak_bytes
+            self._meter.totals["provider_cpu_s"] = self._meter.totals.get("provider_cpu_s", 0.0) + provider.cpu_s
+            self._meter.totals["provider_kills_pending"] = float(not provider.killed)
         return self._result(founded, reports)
 
     def _founder(self) -> Founder:
@@ -211,7 +213,9 @@ class _SeedRun:
             for silo in each.silos
         ]
 
-    def _round(self, number: int, founded: Founded, provider: RunningProvider) -> RoundReport:
+    def _round(
+        self, number: int, founded: Founded, provider: RunningProvider, switchboard: Switchboard
+    ) -> RoundReport:
         config = load_provider_config(founded.provider_home)
         path = report_path(config.home, f"round-{number}")
         if path.exists() and (before := RoundReport.load(path)).finished:
@@ -220,14 +224,14 @@ class _SeedRun:
         members = [silo for silo in self._population.silos if silo in founded.silo_homes and silo not in gone]
         asked = participants(self._scenario, members, number, self._seed)
         nodes = {
-            silo: Node(place, silo, founded.silo_homes[silo])
+            silo: Node(place, silo, founded.silo_homes[silo], switchboard)
             for place, silo in enumerate(self._population.silos, start=2)
             if silo in asked
         }
         drawn: Sequence[Drawn] = self._drawn
-        # The work itself is done in the daemons' threads: what this thread does in the grid is the harness's.
-        began, worked, own = time.perf_counter(), Timed.seconds, Timed.listening_s - Timed.opening_s
-        cpu_began = time.process_time()
+        # What this thread does in the grid and is not the silos' own work is the harness's.
+        self._meter.begin_round()
+        grid_cpu_s = 0.0
         with Registry(config.registry) as registry:
             while True:
                 grid = self._grid(number, nodes, drawn, provider)
@@ -239,11 +243,8 @@ class _SeedRun:
                     drawn = [each for each in drawn if each.fault.kind != "server_app_killed"]
                 finally:
                     self._replays.update(grid.replays)
-                    self._measured["harness_cpu_s"] += grid.cpu_s
-        self._measured["rounds_s"] += time.perf_counter() - began
-        self._measured["rounds_cpu_s"] += time.process_time() - cpu_began
-        self._measured["work_s"] += Timed.seconds - worked
-        self._measured["harness_cpu_s"] += Timed.listening_s - Timed.opening_s - own
+                    grid_cpu_s += grid.cpu_s
+        self._meter.end_round(grid_cpu_s)
         return report
 
     def _grid(
@@ -253,12 +254,9 @@ class _SeedRun:
             each.fault for each in drawn if each.fault.kind == "provider_killed" and each.fault.round in {0, number}
         ]
 
-        began = time.perf_counter()
-
         def before_training(count: int) -> None:
             provider.require_alive()
-            if number == 1:
-                self._growth.append((count - 1, round(time.perf_counter() - began, 3), _peak_bytes()))
+            self._meter.trained(count - 1, first_round=number == 1)
             for fault in kills:
                 if fault.after == count:
                     provider.kill_at(fault.point)
@@ -323,8 +321,8 @@ class _SeedRun:
             missing = {silo: self._terms[silo] for silo in population.silos if silo not in honest}
             compared = reference(population, honest, missing, self._scenario.privacy.epsilon, self._seed)
         accounts = keep_accounts(config, founded, reports, self._terms, self._replays)
-        self._measured["peak_bytes"] = _peak_bytes()
-        self._measured["bytes_sent"] = float(sum(accounts.bytes_sent.values()))
+        self._meter.keep()
+        self._meter.totals["bytes_sent"] = float(sum(accounts.bytes_sent.values()))
         faults: dict[str, list[str]] = {}
         for each in self._drawn:
             faults.setdefault(each.fault.kind, []).extend(each.silos)
@@ -338,20 +336,11 @@ class _SeedRun:
             accounts=replace(accounts, records={silo: len(own.train) for silo, own in population.splits.items()}),
             faults=faults,
             look=closer_look(population, spoken),
-            growth=_thinned(self._growth),
-            measured={name: round(value, 4) for name, value in self._measured.items()},
+            growth=self._meter.growth,
+            measured={name: round(value, 4) for name, value in self._meter.totals.items()},
         )
         self._told("figures", 1, 1)
         return result
-
-
-def _peak_bytes() -> float:
-    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _thinned(growth: Sequence[tuple[int, float, float]]) -> list[tuple[int, float, float]]:
-    step = max(1, len(growth) // _POINTS)
-    return [*growth[::step], *growth[-1:]] if len(growth) > _POINTS else list(growth)
 
 
 def _is_gone(each: Drawn, number: int) -> bool:
