@@ -160,9 +160,7 @@ def _in_turns(  # noqa: PLR0913, PLR0917 - what both ways of doing the work shar
             silo: Node(place, silo, home, switchboard, maker) for place, (silo, home) in enumerate(homes.items(), 2)
         }
         spec = _spec(offer, homes)
-        grid = InProcessGrid(
-            nodes, (), 1, run_id=number + 1, told=lambda *_: None, before_training=lambda *_: None
-        )
+        grid = InProcessGrid(nodes, (), 1, run_id=number + 1, told=lambda *_: None, before_training=lambda *_: None)
         with _clock(harness, len(homes)):
             report = hold_round(grid, registry, directory / f"round-{number}.json", f"round-{number}", spec)
         if {silo.outcome for silo in report.silos} != {answer.value for answer in answers}:
@@ -196,9 +194,7 @@ def _told(loop: list[tuple[float, float]], harness: list[tuple[float, float]]) -
         "loop_wall_ms": [round(wall, 3) for _, wall in loop],
         "harness_wall_ms": [round(wall, 3) for _, wall in harness],
         "difference_cpu_ms": round(statistics.median(more), 3),
-        "difference_wall_ms": round(
-            statistics.median(h[1] - p[1] for h, p in zip(harness, loop, strict=True)), 3
-        ),
+        "difference_wall_ms": round(statistics.median(h[1] - p[1] for h, p in zip(harness, loop, strict=True)), 3),
     }
 
 

@@ -8,7 +8,7 @@ service, for the plot of time and memory.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["AXES", "WAYS", "Alternatives", "Growth", "Sweep", "checks"]
+__all__ = ["AXES", "WAYS", "Alternatives", "Growth", "Inference", "Sweep", "checks"]
 
 #: What may stand beside the assembly. All are trained anew in each seed, at the epsilon of one release.
 WAYS = ("dp_fedavg", "pooled_dp", "pooled", "synthesis_mst", "synthesis_aim")
@@ -59,6 +59,17 @@ class Growth:
     """
 
     silos: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inference:
+    """Answers that are timed in the first seed: assembled, and the base LLM's own.
+
+    Attributes:
+        questions: that count; 0 for none.
+    """
+
+    questions: int = 0
 
 
 def checks(  # noqa: PLR0913 - what the tables have to do with the rest

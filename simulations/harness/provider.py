@@ -125,6 +125,18 @@ class RunningProvider:
             return 0
         return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
 
+    def _note_cpu(self) -> None:
+        """User and system time of the process as Linux tells them; nothing where nobody does."""
+        if self._process is None:
+            return
+        pid = self._process.handle.pid
+        try:
+            told = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        except OSError:
+            return
+        # proc(5): fields 14 and 15; what follows the name begins with the third.
+        self._cpu_s[pid] = (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
+
 
 def require_point(point: str) -> None:
     """Whether there is a point of this name to be killed at.
@@ -140,15 +152,3 @@ def require_point(point: str) -> None:
             got=point[:80],
             next_step="mend point in the scenario's [[fault]]",
         )
-
-    def _note_cpu(self) -> None:
-        """User and system time of the process as Linux tells them; nothing where nobody does."""
-        if self._process is None:
-            return
-        pid = self._process.handle.pid
-        try:
-            told = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        except OSError:
-            return
-        # proc(5): fields 14 and 15; what follows the name begins with the third.
-        self._cpu_s[pid] = (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")

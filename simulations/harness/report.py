@@ -182,6 +182,7 @@ def report_of(scenario: Scenario, rows: Sequence[Row], found: Found, verdicts: S
         "costs": costs(results, found.ways, scenario.privacy.delta),
         "membership_advantage": _membership(results),
         "sweep": swept(found.swept),
+        "inference": next((result.inference for result in results if result.inference), None),
         "growth": list(results[0].growth),
         "scale": dict(found.scale) or {"points": [], "fit": {}},
         "majority": fmean(result.majority for result in results),

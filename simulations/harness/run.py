@@ -34,6 +34,8 @@ __all__ = ["BACKENDS", "RunSettings", "run_scenario"]
 
 BACKENDS = ("in-process", "ray")
 _MARK = "run.json"
+#: Marks a directory of homes that lie elsewhere.
+_HOMES = ".llamdex-sim"
 
 Told = Callable[[str, int, int], None]
 
@@ -49,6 +51,7 @@ class RunSettings:
         resume: go on with what is there.
         keep: keep the homes of provider and silos.
         backend: one of ``BACKENDS``.
+        homes: where the homes lie while the run goes, in place of ``out``; an interrupted run remembers it.
     """
 
     scenario: Path
@@ -57,6 +60,7 @@ class RunSettings:
     resume: bool = False
     keep: bool = False
     backend: str = "in-process"
+    homes: Path | None = None
 
 
 def run_scenario(settings: RunSettings, told: Told) -> dict[str, Any]:
@@ -84,8 +88,11 @@ def run_scenario(settings: RunSettings, told: Told) -> dict[str, Any]:
     try:
         began = time.perf_counter()
         run = _claim(out, scenario, settings)
-        points = sized(scenario, settings.scenario, seeds[0], out / "growth", told)
-        results = [_one(scenario, seed, out / f"seed-{seed}", settings, told) for seed in seeds]
+        homes = Path(run["homes"])
+        results = [
+            _one(scenario, seed, (out / f"seed-{seed}", homes / f"seed-{seed}"), settings, told) for seed in seeds
+        ]
+        points = sized(scenario, settings.scenario, seeds[0], (out / "growth", homes / "growth"), told)
         found = Found(
             results=results,
             ways={seed: ways_beside(scenario, seed, out / f"seed-{seed}", told) for seed in seeds},
@@ -110,18 +117,22 @@ def run_scenario(settings: RunSettings, told: Told) -> dict[str, Any]:
     return report
 
 
-def _one(scenario: Scenario, seed: int, directory: Path, settings: RunSettings, told: Told) -> SeedResult:
+def _one(scenario: Scenario, seed: int, places: tuple[Path, Path], settings: RunSettings, told: Told) -> SeedResult:
+    directory, homes = places
     kept = directory / "result.json"
     if kept.exists():
         document = json.loads(kept.read_text(encoding="utf-8"))
         told(f"seed {seed}: kept", 1, 1)
         return SeedResult.from_dict(document)
-    result = run_seed(scenario, seed, directory, told)
+    result = run_seed(scenario, seed, homes, told)
+    directory.mkdir(parents=True, exist_ok=True)
     _write(kept, result.as_dict())
     if not settings.keep:
-        for path in directory.iterdir():
-            if path.is_dir() and path.name != "work":
+        for path in homes.iterdir():
+            if path.is_dir() and (path.name != "work" or homes != directory):
                 shutil.rmtree(path)
+        if homes != directory:
+            shutil.rmtree(homes)
     return result
 
 
@@ -138,7 +149,7 @@ def _claim(out: Path, scenario: Scenario, settings: RunSettings) -> dict[str, An
             got="other files",
             next_step="name another directory with --out",
         )
-    if settings.resume and before:
+    if settings.resume and "homes" in before:
         if before.get("scenario_digest") != scenario.digest():
             raise ConfigError(
                 f"The run in {out} is of another scenario.",
@@ -152,7 +163,11 @@ def _claim(out: Path, scenario: Scenario, settings: RunSettings) -> dict[str, An
             shutil.rmtree(path)
         elif path.name in {"results.parquet", "report.json", "report.html"}:
             path.unlink()
+    homes = out if settings.homes is None else settings.homes.resolve() / f"llamdex-sim-{scenario.name}"
+    if homes != out:
+        _clear_homes(homes, str(before.get("homes", "")))
     run = {
+        "homes": str(homes),
         "scenario": scenario.name,
         "scenario_digest": scenario.digest(),
         "seeds": list(settings.seeds or scenario.seeds),
@@ -163,6 +178,21 @@ def _claim(out: Path, scenario: Scenario, settings: RunSettings) -> dict[str, An
     shutil.copyfile(settings.scenario, out / "scenario.toml")
     _write(mark, run)
     return run
+
+
+def _clear_homes(homes: Path, before: str) -> None:
+    """Make room for homes elsewhere: what an earlier run of this scenario left there goes, and nothing else."""
+    mark = homes / _HOMES
+    if homes.exists() and str(homes) != before and not mark.exists():
+        raise ConfigError(
+            f"{homes} holds something that is no simulation's.",
+            expected="nothing, or an earlier run's homes",
+            got="other files",
+            next_step="name another directory with --homes",
+        )
+    shutil.rmtree(homes, ignore_errors=True)
+    homes.mkdir(parents=True, mode=0o700)
+    mark.touch()
 
 
 def _require_backend(backend: str) -> None:

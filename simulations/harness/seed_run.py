@@ -33,6 +33,7 @@ from simulations.harness.faults import MALICIOUS, Drawn, draw, participants, poi
 from simulations.harness.figures import Score, assembled, majority, reference, score_alone, speakers
 from simulations.harness.founding import Founder
 from simulations.harness.grid import CutOffError, InProcessGrid
+from simulations.harness.latency import answer_times
 from simulations.harness.look import Look, closer_look
 from simulations.harness.meter import Meter
 from simulations.harness.node import Node
@@ -67,6 +68,7 @@ class SeedResult:
         measured: seconds, bytes and memory: of this run and this machine.
         growth: of the first round, how many silos had trained after how many seconds, and the most memory in bytes
             of this process until then.
+        inference: how long answers take; None where the scenario does not ask for it in this seed.
     """
 
     seed: int
@@ -80,6 +82,7 @@ class SeedResult:
     look: Look = field(default_factory=Look)
     measured: dict[str, float] = field(default_factory=dict)
     growth: list[tuple[int, float, float]] = field(default_factory=list)
+    inference: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For ``result.json``."""
@@ -213,9 +216,7 @@ class _SeedRun:
             for silo in each.silos
         ]
 
-    def _round(
-        self, number: int, founded: Founded, provider: RunningProvider, switchboard: Switchboard
-    ) -> RoundReport:
+    def _round(self, number: int, founded: Founded, provider: RunningProvider, switchboard: Switchboard) -> RoundReport:
         config = load_provider_config(founded.provider_home)
         path = report_path(config.home, f"round-{number}")
         if path.exists() and (before := RoundReport.load(path)).finished:
@@ -337,10 +338,19 @@ class _SeedRun:
             faults=faults,
             look=closer_look(population, spoken),
             growth=self._meter.growth,
+            inference=self._answers(founded),
             measured={name: round(value, 4) for name, value in self._meter.totals.items()},
         )
         self._told("figures", 1, 1)
         return result
+
+
+    def _answers(self, founded: Founded) -> dict[str, Any] | None:
+        count = self._scenario.inference.questions
+        if not count or self._seed != self._scenario.seeds[0]:
+            return None
+        self._told("timing answers", 0, 1)
+        return answer_times(founded.provider_home, self._population.schema.name, count)
 
 
 def _is_gone(each: Drawn, number: int) -> bool:

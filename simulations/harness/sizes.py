@@ -36,14 +36,14 @@ def smaller(scenario: Scenario, silos: int) -> Scenario:
     )
 
 
-def sized(scenario: Scenario, path: Path, seed: int, directory: Path, told: Told) -> list[dict[str, float]]:
+def sized(scenario: Scenario, path: Path, seed: int, places: tuple[Path, Path], told: Told) -> list[dict[str, float]]:
     """Run the scenario with every number of silos that it names.
 
     Args:
         scenario: what is run.
         path: its file, which the processes read.
         seed: of the run.
-        directory: where the figures are kept.
+        places: where the figures are kept, and where the homes lie meanwhile.
         told: of the progress.
 
     Returns:
@@ -52,6 +52,7 @@ def sized(scenario: Scenario, path: Path, seed: int, directory: Path, told: Told
     Raises:
         ProcessError: one of the runs failed.
     """
+    directory, homes = places
     counts = sorted(scenario.growth.silos)
     points = []
     for number, silos in enumerate(counts):
@@ -59,7 +60,7 @@ def sized(scenario: Scenario, path: Path, seed: int, directory: Path, told: Told
         kept = directory / f"silos-{silos}.json"
         if not kept.exists():
             directory.mkdir(parents=True, exist_ok=True)
-            _in_a_process(path, silos, seed, kept)
+            _in_a_process(path, silos, seed, kept, homes / f"silos-{silos}")
         points.append(json.loads(kept.read_text(encoding="utf-8")))
     if counts:
         told("growth", 1, 1)
@@ -89,8 +90,8 @@ def scale_of(points: Sequence[dict[str, float]], scenario: Scenario, result: See
     return {"points": together, "fit": fit}
 
 
-def _in_a_process(path: Path, silos: int, seed: int, kept: Path) -> None:
-    command = [sys.executable, "-m", "simulations.harness.sizes", str(path), str(silos), str(seed), str(kept)]
+def _in_a_process(path: Path, silos: int, seed: int, kept: Path, homes: Path) -> None:
+    command = [sys.executable, "-m", "simulations.harness.sizes", *map(str, (path, silos, seed, kept, homes))]
     ended = subprocess.run(  # noqa: S603 - our own module
         command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -103,14 +104,13 @@ def _in_a_process(path: Path, silos: int, seed: int, kept: Path) -> None:
         )
 
 
-def _main(path: str, silos: str, seed: str, kept: str) -> None:
+def _main(path: str, silos: str, seed: str, kept: str, homes: str) -> None:
     scenario = smaller(load_scenario(Path(path)), int(silos))
-    directory = Path(kept).with_suffix("")
-    result = run_seed(scenario, int(seed), directory, lambda *_: None)
+    result = run_seed(scenario, int(seed), Path(homes), lambda *_: None)
     beside = Path(kept).with_suffix(".part")
     beside.write_text(json.dumps({"silos": float(silos), **result.measured}) + "\n", encoding="utf-8")
     beside.replace(kept)
-    shutil.rmtree(directory)
+    shutil.rmtree(homes)
 
 
 if __name__ == "__main__":
