@@ -9,7 +9,6 @@
       results.parquet, report.json, report.html, run.json
 """
 
-import importlib.util
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from typing import Any
 from llamdex_fl.errors import ConfigError
 from simulations.harness.holds import judge
 from simulations.harness.page import write_page
+from simulations.harness.ray_backend import require_ray
 from simulations.harness.report import Found, report_of, require_report, rows_digest, rows_of, versions, write_rows
 from simulations.harness.scenario import Scenario, load_scenario
 from simulations.harness.seed_run import SeedResult, run_seed
@@ -81,6 +81,7 @@ def run_scenario(settings: RunSettings, told: Told) -> dict[str, Any]:
     _require_backend(settings.backend)
     require_report()
     scenario = load_scenario(settings.scenario)
+    _require_backend(settings.backend, scenario)
     seeds = settings.seeds or scenario.seeds
     out = settings.out / scenario.name
     out.mkdir(parents=True, exist_ok=True)
@@ -124,7 +125,7 @@ def _one(scenario: Scenario, seed: int, places: tuple[Path, Path], settings: Run
         document = json.loads(kept.read_text(encoding="utf-8"))
         told(f"seed {seed}: kept", 1, 1)
         return SeedResult.from_dict(document)
-    result = run_seed(scenario, seed, homes, told)
+    result = run_seed(scenario, seed, homes, told, backend=settings.backend)
     directory.mkdir(parents=True, exist_ok=True)
     _write(kept, result.as_dict())
     if not settings.keep:
@@ -195,7 +196,7 @@ def _clear_homes(homes: Path, before: str) -> None:
     mark.touch()
 
 
-def _require_backend(backend: str) -> None:
+def _require_backend(backend: str, scenario: Scenario | None = None) -> None:
     if backend not in BACKENDS:
         raise ConfigError(
             "There is no such backend.",
@@ -203,15 +204,8 @@ def _require_backend(backend: str) -> None:
             got=backend[:80],
             next_step="mend --backend",
         )
-    if backend != "ray":
-        return
-    installed = importlib.util.find_spec("ray") is not None
-    raise ConfigError(
-        "The Ray backend cannot be used.",
-        expected="the default backend, which runs the same apps in this process",
-        got="no bridge between Ray and the silos' homes yet" if installed else "the package ray is not installed",
-        next_step="leave --backend out",
-    )
+    if backend == "ray":
+        require_ray(scenario)
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

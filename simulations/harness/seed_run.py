@@ -39,6 +39,7 @@ from simulations.harness.meter import Meter
 from simulations.harness.node import Node
 from simulations.harness.population import Population, populate
 from simulations.harness.provider import RunningProvider, require_point
+from simulations.harness.ray_backend import RayRound
 from simulations.harness.scenario import Scenario
 from simulations.harness.seams import Seams
 from simulations.harness.switchboard import Switchboard
@@ -101,7 +102,9 @@ class SeedResult:
         return cls(**{**document, **scores, "alone": alone, **parts})
 
 
-def run_seed(scenario: Scenario, seed: int, directory: Path, told: Told) -> SeedResult:
+def run_seed(
+    scenario: Scenario, seed: int, directory: Path, told: Told, *, backend: str = "in-process"
+) -> SeedResult:
     """Run one seed, or go on with it.
 
     Args:
@@ -109,6 +112,7 @@ def run_seed(scenario: Scenario, seed: int, directory: Path, told: Told) -> Seed
         seed: of everything that chance decides.
         directory: of this seed alone.
         told: of the progress (stage, done, in all).
+        backend: in-process, or ray.
 
     Raises:
         ArtefactError: the data set cannot be had.
@@ -118,13 +122,14 @@ def run_seed(scenario: Scenario, seed: int, directory: Path, told: Told) -> Seed
     for fault in scenario.faults:
         if fault.kind == "provider_killed":
             require_point(fault.point)
-    return _SeedRun(scenario, seed, directory, told).run()
+    return _SeedRun(scenario, seed, directory, told, backend).run()
 
 
 class _SeedRun:
     """The state of one seed."""
 
-    def __init__(self, scenario: Scenario, seed: int, directory: Path, told: Told) -> None:
+    def __init__(self, scenario: Scenario, seed: int, directory: Path, told: Told, backend: str) -> None:
+        self._backend = backend
         self._scenario = scenario
         self._seed = seed
         self._directory = directory
@@ -224,6 +229,8 @@ class _SeedRun:
         gone = {silo for each in self._drawn for silo in each.silos if _is_gone(each, number)}
         members = [silo for silo in self._population.silos if silo in founded.silo_homes and silo not in gone]
         asked = participants(self._scenario, members, number, self._seed)
+        if self._backend == "ray":
+            return self._round_on_ray(number, founded, asked)
         nodes = {
             silo: Node(place, silo, founded.silo_homes[silo], switchboard)
             for place, silo in enumerate(self._population.silos, start=2)
@@ -246,6 +253,26 @@ class _SeedRun:
                     self._replays.update(grid.replays)
                     grid_cpu_s += grid.cpu_s
         self._meter.end_round(grid_cpu_s)
+        return report
+
+    def _round_on_ray(self, number: int, founded: Founded, asked: Sequence[str]) -> RoundReport:
+        config = load_provider_config(founded.provider_home)
+        path, spec = report_path(config.home, f"round-{number}"), self._spec(founded, asked)
+
+        def held(grid: Any) -> RoundReport:  # noqa: ANN401 - Flower's
+            # In a thread of Flower's: a connection to the registry is good for the thread that opened it.
+            with Registry(config.registry) as registry:
+                return hold_round(grid, registry, path, f"round-{number}", spec)
+
+        self._meter.begin_round()
+        report = RayRound(
+            homes={silo: founded.silo_homes[silo] for silo in asked},
+            seed=self._seed,
+            places={silo: place for place, silo in enumerate(self._population.silos)},
+            drawn=tuple(self._drawn),
+            number=number,
+        ).hold(held)
+        self._meter.end_round(0.0)
         return report
 
     def _grid(

@@ -2,7 +2,8 @@
 
 Every silo reads the same keyring and the same log. On one machine that makes a run quadratic in the number of silos,
 and says nothing new: the same bytes under the same keys verify again. So the two pure functions that do it remember
-what they verified; times, versions and everything that is a silo's own are checked each time. So does the cross-check
+what they verified, and what reads a keyring's file remembers the file, which all silos share until one takes another;
+times, versions and everything that is a silo's own are checked each time. So does the cross-check
 of a certificate by two more accountants, which takes a silo longer than its training: for the same mechanisms, delta
 and epsilon it says the same. The provider, another process, is not concerned.
 """
@@ -11,10 +12,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from llamdex_fl.envelope import Keyring, Root, SignedEnvelope, trust
 from llamdex_fl.envelope import keyring as keyring_module
+from llamdex_fl.envelope import root as root_module
 from llamdex_fl.privacy.guarantee import Mechanism
 from silo_client import enrolment, log_check, training
 
@@ -35,8 +38,33 @@ def verified_once() -> Iterator[None]:
     # By the keyring's identity; the keyring is kept with its entries, so that no other can take its place.
     entries: dict[int, tuple[Keyring, dict[Any, Any]]] = {}
 
+    read_file = trust.read_signed_file
+    files: OrderedDict[tuple[int, ...], SignedEnvelope] = OrderedDict()
+    # By the envelope's identity, which is kept with its digest: a keyring of a thousand silos has megabytes.
+    digests: dict[int, tuple[SignedEnvelope, bytes]] = {}
+
+    def read_file_once(path: Path) -> SignedEnvelope:
+        try:
+            found = path.stat()
+        except OSError:
+            return read_file(path)
+        key = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        if key not in files:
+            files[key] = read_file(path)
+            while len(files) > _KEYRINGS:
+                files.popitem(last=False)
+        return files[key]
+
+    def digest_of(envelope: SignedEnvelope) -> bytes:
+        known = digests.get(id(envelope))
+        if known is None:
+            if len(digests) >= _KEYRINGS:
+                digests.clear()
+            known = digests[id(envelope)] = envelope, envelope.digest()
+        return known[1]
+
     def read_once(envelope: SignedEnvelope, root: Root, *, now: datetime, at_least: int = 1) -> Keyring:
-        key = (envelope.digest(), root.fingerprint())
+        key = (digest_of(envelope), root.fingerprint())
         known = keyrings.get(key)
         if known is None or known.version < at_least or now >= known.expires_at:
             known = keyrings[key] = read(envelope, root, now=now, at_least=at_least)
@@ -57,15 +85,22 @@ def verified_once() -> Iterator[None]:
             cross_check(mechanisms, delta, certified)
             certificates.add(key)
 
-    _set(read_once, check_once, cross_check_once)
+    _set(read_once, check_once, cross_check_once, read_file_once)
     try:
         yield
     finally:
-        _set(read, check, cross_check)
+        _set(read, check, cross_check, read_file)
 
 
-def _set(read: Callable[..., Keyring], check: Callable[..., Any], cross_check: Callable[..., None]) -> None:
+def _set(
+    read: Callable[..., Keyring],
+    check: Callable[..., Any],
+    cross_check: Callable[..., None],
+    read_file: Callable[[Path], SignedEnvelope],
+) -> None:
     for owner, name in _PLACES:
         setattr(owner, name, read)
     log_check._check_entry = check  # noqa: SLF001 - see verified_once
     training.cross_check = cross_check  # type: ignore[assignment]  # the same signature, as a callable
+    for module in (keyring_module, trust, root_module):
+        module.read_signed_file = read_file  # type: ignore[attr-defined]  # all three import it by name
