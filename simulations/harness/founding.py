@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llamdex_fl.envelope import EnrolmentReply, SignedEnvelope
-
+from llamdex_fl.envelope import EnrolmentReply, SignedEnvelope, write_trust
 from provider_server.config import load_provider_config
 from provider_server.keyring_writer import KeyringWriter
 from provider_server.keyring_writer import _reply as make_reply
@@ -128,14 +127,13 @@ def _replies() -> Iterator[dict[str, EnrolmentReply]]:
 @contextmanager
 def _one_keyring() -> Iterator[None]:
     """Keep the bytes of a root and a keyring once on the disk; who gets others replaces the files, so only its own."""
-    write = enrolment.write_trust
     first: dict[tuple[bytes, bytes], Path] = {}
 
     def linked(home: Path, root: SignedEnvelope, keyring: SignedEnvelope) -> None:
         # By the bytes themselves, not by a digest of megabytes: in one founding they are the same objects.
         there = first.setdefault((root.payload, keyring.payload), home)
         if there == home:
-            write(home, root, keyring)
+            write_trust(home, root, keyring)
             return
         for name in ("keyring.json", "root.json"):
             beside = home / f".{name}.link"
@@ -147,7 +145,7 @@ def _one_keyring() -> Iterator[None]:
     try:
         yield
     finally:
-        _set(enrolment, "write_trust", write)
+        _set(enrolment, "write_trust", write_trust)
 
 
 def _set(owner: object, name: str, what: Any) -> None:  # noqa: ANN401 - any function

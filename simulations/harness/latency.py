@@ -50,7 +50,7 @@ def answer_times(provider_home: Path, schema: str, count: int) -> dict[str, Any]
 
 
 def _measured(provider_home: Path, schema_name: str, count: int) -> dict[str, Any]:
-    from llamdex_fl.assembly import AssembledLlamdex, AskedQuestion, Seat  # noqa: PLC0415 - of this process alone
+    from llamdex_fl.assembly import AskedQuestion, AssembledLlamdex, Seat  # noqa: PLC0415 - of this process alone
     from llamdex_fl.assembly.latency import latency_report, timed_turn  # noqa: PLC0415
     from llamdex_fl.base_llm.base import load_base_llm  # noqa: PLC0415
     from llamdex_fl.base_llm.packaged import packaged_encoder  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""What a seed's run takes: seconds, CPU and memory; kept beside the run, so that one that was cut off does not lose it."""
+"""What a seed's run takes: seconds, CPU and memory; kept beside the run, so that an interruption loses none of it."""
 
 import json
 import resource

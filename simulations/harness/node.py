@@ -1,7 +1,8 @@
 """A silo as the grid sees it: a home, whose daemon answers while a message for it is handled.
 
-A thousand daemons at once would need thousands of threads and files. So a silo's daemon converses behind the switchboard
-when a message comes, and what it keeps open is closed when it has answered; all that a silo remembers lies on its disk.
+A thousand daemons at once would need thousands of threads and files. So a silo's daemon converses behind the
+switchboard when a message comes, and what it keeps open is closed when it has answered; all that a silo remembers lies
+on its disk.
 """
 
 import logging

@@ -102,9 +102,7 @@ class SeedResult:
         return cls(**{**document, **scores, "alone": alone, **parts})
 
 
-def run_seed(
-    scenario: Scenario, seed: int, directory: Path, told: Told, *, backend: str = "in-process"
-) -> SeedResult:
+def run_seed(scenario: Scenario, seed: int, directory: Path, told: Told, *, backend: str = "in-process") -> SeedResult:
     """Run one seed, or go on with it.
 
     Args:
@@ -370,7 +368,6 @@ class _SeedRun:
         )
         self._told("figures", 1, 1)
         return result
-
 
     def _answers(self, founded: Founded) -> dict[str, Any] | None:
         count = self._scenario.inference.questions

@@ -92,7 +92,7 @@ def scale_of(points: Sequence[dict[str, float]], scenario: Scenario, result: See
 
 def _in_a_process(path: Path, silos: int, seed: int, kept: Path, homes: Path) -> None:
     command = [sys.executable, "-m", "simulations.harness.sizes", *map(str, (path, silos, seed, kept, homes))]
-    ended = subprocess.run(  # noqa: S603 - our own module
+    ended = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     if ended.returncode:

@@ -1,15 +1,16 @@
 """Between the ClientApp and a silo's daemon: a question reaches the daemon whose turn it is, in the same thread.
 
 On its own machine a silo's daemon listens on a socket in its home for months. A thousand of them here would be a
-thousand threads and sockets, and to start one for each message, or even to wake one thread, costs more than all the rest
-of the harness. So what the ClientApp calls to ask (``client_app.ask``) writes its frame into a socket pair, at whose
-other end the daemon's own code reads and checks it, asks the worker of the silo whose turn it is, and writes the reply.
-What is not run is ``Daemon.serve``: the lock, the socket's file, the loop that accepts, and the asker's time limit.
+thousand threads and sockets, and to start one for each message, or even to wake one thread, costs more than all the
+rest of the harness. So what the ClientApp calls to ask (``client_app.ask``) writes its frame into a socket pair, at
+whose other end the daemon's own code reads and checks it, asks the worker of the silo whose turn it is, and writes the
+reply. What is not run is ``Daemon.serve``: the lock, the socket's file, the loop that accepts, and the asker's time
+limit.
 """
 
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from typing import Self
 from llamdex_fl.release import Offer
 from silo_client import client_app
 from silo_client.daemon import Daemon, Worker
-from silo_client.daemon_protocol import Reply, Request, read_reply, write_request
+from silo_client.daemon_protocol import Reply, Request, ask, read_reply, write_request
 
 __all__ = ["Switchboard"]
 
@@ -33,19 +34,17 @@ class Switchboard:
         self._daemon = Daemon(
             home=_NOWHERE, path=_NOWHERE, worker=_Nobody(), log=logging.getLogger("llamdex.switchboard")
         )
-        self._ask = client_app.ask
 
     def __enter__(self) -> Self:
         """Take the place of the socket."""
-        self._ask = client_app.ask
-        client_app.ask = self._ask_here
+        _set(client_app, "ask", self._ask_here)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give it back."""
-        client_app.ask = self._ask
+        _set(client_app, "ask", ask)
         for end in (self._daemon._woken, self._daemon._wake):  # noqa: SLF001 - they end ``serve``, which never ran
             end.close()
 
@@ -79,3 +78,7 @@ class _Nobody:
     def train_and_upload(self, offer: Offer) -> Reply:
         """Nobody is there."""
         raise NotImplementedError
+
+
+def _set(owner: object, name: str, what: Callable[..., Reply]) -> None:
+    setattr(owner, name, what)
