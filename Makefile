@@ -9,7 +9,7 @@ export TRANSFORMERS_OFFLINE := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: demo demo-all demo-text seeds synthesis-env review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel bench-privacy bench-connectors injector fuzz mutation vectors
+.PHONY: demo demo-all demo-text seeds synthesis-env review demo-clean test test-slow check format proto proto-check setup clean bench bench-channel bench-privacy bench-connectors bench-harness bench-scenarios injector fuzz mutation vectors
 
 setup: $(READY)
 
@@ -64,7 +64,7 @@ check: $(READY) proto-check
 	$(BIN)/lint-imports
 
 # Timing needs a quiet machine.
-bench: bench-channel bench-privacy bench-connectors
+bench: bench-channel bench-privacy bench-connectors bench-harness bench-scenarios
 
 bench-channel: $(READY)
 	$(BIN)/llamdex-sim bench-channel --out out/bench/channel.json
@@ -74,6 +74,14 @@ bench-privacy: $(READY)
 
 bench-connectors: $(READY)
 	$(BIN)/llamdex-sim bench-connectors --out out/bench/connectors.json
+
+# What the scenario harness costs a silo beside a plain loop.
+bench-harness: $(READY)
+	$(BIN)/llamdex-sim bench-harness --out out/bench/harness.json
+
+# The quick scenarios against simulations/benchmarks/expected/scenarios.json.
+bench-scenarios: $(READY)
+	$(BIN)/llamdex-sim bench-scenarios
 
 # Long; its last result is committed.
 injector: $(READY)

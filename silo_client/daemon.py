@@ -95,7 +95,8 @@ class Daemon:
         with suppress(OSError):
             self._wake.send(b"\0")
 
-    def _converse(self, connection: socket.socket) -> None:
+    def converse(self, connection: socket.socket) -> None:
+        """Answer the one request of a connection, and close it; whatever goes wrong stands in the log."""
         try:
             with connection:
                 try:
@@ -109,6 +110,10 @@ class Daemon:
             self._log.info("a caller left: %s", type(error).__name__)
         except Exception:  # noqa: BLE001 - one caller must not end the daemon; the log has the trace
             self._log.exception("a connection failed")
+
+    def _converse(self, connection: socket.socket) -> None:
+        try:
+            self.converse(connection)
         finally:
             self._places.release()
 

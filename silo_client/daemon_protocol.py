@@ -30,9 +30,11 @@ __all__ = [
     "Request",
     "ask",
     "find_socket",
+    "read_reply",
     "read_request",
     "socket_path",
     "write_reply",
+    "write_request",
 ]
 
 PROTOCOL = "llamdex-silo/1"
@@ -76,15 +78,12 @@ def ask(path: Path, request: Request, *, timeout_s: float) -> Reply:
     Raises:
         ChannelError: nobody answers, the answer does not come in time, or it is not well formed.
     """
-    document: dict[str, Any] = {"protocol": PROTOCOL, "operation": request.operation.value}
-    if request.offer is not None:
-        document["offer"] = dict(request.offer)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
             connection.connect(str(path))
-            _send(connection, document)
-            return _parse_reply(_receive(connection))
+            write_request(connection, request)
+            return read_reply(connection)
     except (OSError, EOFError, InputError) as error:
         raise ChannelError(
             "The silo's daemon does not answer.",
@@ -92,6 +91,25 @@ def ask(path: Path, request: Request, *, timeout_s: float) -> Reply:
             got=type(error).__name__,
             next_step="start it: llamdex-silo serve HOME",
         ) from error
+
+
+def write_request(connection: socket.socket, request: Request) -> None:
+    """Send the one request of a connection."""
+    document: dict[str, Any] = {"protocol": PROTOCOL, "operation": request.operation.value}
+    if request.offer is not None:
+        document["offer"] = dict(request.offer)
+    _send(connection, document)
+
+
+def read_reply(connection: socket.socket) -> Reply:
+    """Read the one reply of a connection.
+
+    Raises:
+        InputError: it is not well formed.
+        OSError: it did not come in time, or the daemon left.
+        EOFError: the daemon left in the middle of it.
+    """
+    return _parse_reply(_receive(connection))
 
 
 def read_request(connection: socket.socket) -> Request:

@@ -2,6 +2,7 @@
 
 from simulations.cli import (
     bench,
+    bench_scenarios,
     combination_recipe,
     compare,
     demo,
@@ -23,6 +24,7 @@ from simulations.cli.main import main
 
 __all__ = [
     "bench",
+    "bench_scenarios",
     "combination_recipe",
     "compare",
     "demo",

@@ -24,6 +24,10 @@ def run(  # noqa: PLR0913 - each is an option
         str, typer.Option(help="in-process: all silos here, one after another. ray: where Ray is installed.")
     ] = "in-process",
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted run; without it, begin anew.")] = False,
+    homes: Annotated[
+        Path | None,
+        typer.Option(help="Where the homes lie meanwhile; /dev/shm, in memory, saves the waiting for the disk."),
+    ] = None,
     keep: Annotated[bool, typer.Option(help="Keep the homes of provider and silos, to look into them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for a program.")] = False,
 ) -> None:
@@ -34,7 +38,13 @@ def run(  # noqa: PLR0913 - each is an option
     from simulations.harness import RunSettings, run_scenario  # noqa: PLC0415 - loads torch, and --help must not
 
     settings = RunSettings(
-        scenario=scenario, out=out.resolve(), seeds=tuple(seed or ()), resume=resume, keep=keep, backend=backend
+        scenario=scenario,
+        out=out.resolve(),
+        seeds=tuple(seed or ()),
+        resume=resume,
+        keep=keep,
+        backend=backend,
+        homes=homes,
     )
     with console.stages() as told:
         report = run_scenario(settings, told)

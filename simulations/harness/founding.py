@@ -7,15 +7,21 @@
       silos/<id>/      each silo's home; <id>/records.csv beside them in data/
 """
 
-import filecmp
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from llamdex_fl.envelope import EnrolmentReply, SignedEnvelope, write_trust
 from provider_server.config import load_provider_config
+from provider_server.keyring_writer import KeyringWriter
+from provider_server.keyring_writer import _reply as make_reply
 from provider_server.setup import add_schema, enrol, init_provider
-from silo_client.enrolment import join, make_keys
+from silo_client import enrolment
+from silo_client.config import load_silo_config
+from silo_client.enrolment import make_keys, take
 from silo_client.setup import init_silo
 from simulations.datasets import LabelledRecord, write_silo_csv
 from simulations.harness.population import Population
@@ -87,13 +93,12 @@ class Founder:
             requests.append(make_keys(homes[silo]))
         self.told("making silos", len(silos), len(silos))
         self.told("enrolling", 0, len(silos))
-        replies = enrol(founded.provider_home, requests)
-        for number, (silo, reply) in enumerate(zip(silos, replies, strict=True), start=1):
-            join(homes[silo], reply, founded.root_fingerprint)
-            # Each holds the whole keyring: kept, they would be as large as all silos' homes.
-            reply.unlink()
-            _share_keyring(homes[silos[0]], homes[silo])
-            self.told("enrolling", number, len(silos))
+        with _replies() as replies:
+            enrol(founded.provider_home, requests)
+        with _one_keyring():
+            for number, silo in enumerate(silos, start=1):
+                take(load_silo_config(homes[silo]), replies[silo], founded.root_fingerprint)
+                self.told("enrolling", number, len(silos))
         return Founded(
             provider_home=founded.provider_home,
             silo_homes=homes,
@@ -102,10 +107,46 @@ class Founder:
         )
 
 
-def _share_keyring(first: Path, home: Path) -> None:
-    """Keep the bytes of a keyring once on the disk; whoever gets another one replaces the file, and so its own only."""
-    own, beside = home / "keyring.json", home / ".keyring.link"
-    if home != first and filecmp.cmp(first / own.name, own, shallow=False):
-        beside.unlink(missing_ok=True)
-        beside.hardlink_to(first / own.name)
-        beside.replace(own)
+@contextmanager
+def _replies() -> Iterator[dict[str, EnrolmentReply]]:
+    """What the provider would send to each silo, by its id; every file would hold the whole keyring."""
+    found: dict[str, EnrolmentReply] = {}
+    write = KeyringWriter.reply
+
+    def keep(writer: KeyringWriter, silo: str, certificate: bytes) -> Path:
+        found[silo] = make_reply(writer.config, writer.root, writer.keyring, certificate)
+        return writer.config.replies / f"{silo}.json"
+
+    _set(KeyringWriter, "reply", keep)
+    try:
+        yield found
+    finally:
+        _set(KeyringWriter, "reply", write)
+
+
+@contextmanager
+def _one_keyring() -> Iterator[None]:
+    """Keep the bytes of a root and a keyring once on the disk; who gets others replaces the files, so only its own."""
+    first: dict[tuple[bytes, bytes], Path] = {}
+
+    def linked(home: Path, root: SignedEnvelope, keyring: SignedEnvelope) -> None:
+        # By the bytes themselves, not by a digest of megabytes: in one founding they are the same objects.
+        there = first.setdefault((root.payload, keyring.payload), home)
+        if there == home:
+            write_trust(home, root, keyring)
+            return
+        for name in ("keyring.json", "root.json"):
+            beside = home / f".{name}.link"
+            beside.unlink(missing_ok=True)
+            beside.hardlink_to(there / name)
+            beside.replace(home / name)
+
+    _set(enrolment, "write_trust", linked)
+    try:
+        yield
+    finally:
+        _set(enrolment, "write_trust", write_trust)
+
+
+def _set(owner: object, name: str, what: Any) -> None:  # noqa: ANN401 - any function
+    setattr(owner, name, what)

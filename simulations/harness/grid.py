@@ -78,7 +78,7 @@ class InProcessGrid(Grid):  # type: ignore[misc]  # Flower is not followed by my
         self._once: set[tuple[str, str]] = set()
         self._sent = self._answered = self._trainings = 0
         self.replays: dict[str, list[str]] = {}
-        #: CPU seconds of this thread in the grid and its nodes: what stands in the place of Flower's processes.
+        #: CPU seconds of this thread in the grid and its nodes, the silos' own work among them.
         self.cpu_s = 0.0
 
     def set_run(self, run: Any) -> None:  # noqa: ANN401 - Flower's
@@ -119,12 +119,14 @@ class InProcessGrid(Grid):  # type: ignore[misc]  # Flower is not followed by my
             CutOffError: the scenario kills the ServerApp now.
         """
         ends_at = time.monotonic() + _SLICE_S
-        while self._queue and time.monotonic() < ends_at:
-            began = time.thread_time()
-            self._handle(self._queue.popleft())
+        began = time.thread_time()
+        try:
+            while self._queue and time.monotonic() < ends_at:
+                self._handle(self._queue.popleft())
+                self._told(self._answered, self._sent)
+                self._cut_off()
+        finally:
             self.cpu_s += time.thread_time() - began
-            self._told(self._answered, self._sent)
-            self._cut_off()
         now, wanted = time.monotonic(), set(message_ids)
         ready = [
             name

@@ -202,12 +202,40 @@ def _plots(report: Report) -> dict[str, str]:
                 logarithmic=True,
                 ours=label("assembled"),
             )
+    made |= _scale(report["scale"]["points"])
     if len(report["growth"]) > _MANY:
         took = [(float(silos), seconds, None) for silos, seconds, _ in report["growth"]]
         held = [(float(silos), peak / 1e6, None) for silos, _, peak in report["growth"]]
         made["growth_seconds"] = lines({"seconds": took}, "silos done", "seconds since the round began", ours="seconds")
         made["growth_memory"] = lines({"memory": held}, "silos done", "most memory, MB", ours="memory")
     return made
+
+
+def _scale(points: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    from simulations.plots import lines  # noqa: PLC0415 - of the demo's extra
+
+    if not points:
+        return {}
+    silos = [point["silos"] for point in points]
+
+    def series(name: str, times: float) -> list[tuple[float, float, None]]:
+        return [(count, times * point.get(name, 0.0), None) for count, point in zip(silos, points, strict=True)]
+
+    cpu = {
+        "silos' and harness's process": series("rounds_cpu_s", 1.0),
+        "provider's process": series("provider_cpu_s", 1.0),
+        "founding (clock)": series("founding_s", 1.0),
+        "whole round (clock)": series("rounds_s", 1.0),
+    }
+    memory = {
+        "silos' and harness's process": series("peak_bytes", 1e-6),
+        "provider's process": series("provider_peak_bytes", 1e-6),
+    }
+    ours = "silos' and harness's process"
+    return {
+        "scale_seconds": lines(cpu, "silos, each run in processes of its own", "CPU seconds", ours=ours),
+        "scale_memory": lines(memory, "silos, each run in processes of its own", "most memory, MB", ours=ours),
+    }
 
 
 def _worse(report: Report) -> list[Any]:

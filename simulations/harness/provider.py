@@ -1,5 +1,6 @@
 """The real provider process of a simulated consortium: started, watched, killed where a scenario says so."""
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -40,6 +41,7 @@ class RunningProvider:
         self._watch = threading.Thread(target=self._look_after, name="provider-watch")
         self._failed: LlamdexError | None = None
         self._peak_kb = 0
+        self._cpu_s: dict[int, float] = {}
 
     def __enter__(self) -> Self:
         """Start it and wait until it listens.
@@ -89,6 +91,11 @@ class RunningProvider:
         """Most resident memory that a look found it with."""
         return 1024 * self._peak_kb
 
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds that looks found it with, over all its lives; at most a look's time short."""
+        return sum(self._cpu_s.values())
+
     def require_alive(self) -> None:
         """Raise what ended it for good, if something did.
 
@@ -106,6 +113,7 @@ class RunningProvider:
                 self._failed = error
                 return
             self._peak_kb = max(self._peak_kb, self._resident_kb())
+            self._note_cpu()
 
     def _resident_kb(self) -> int:
         """VmHWM of the process as Linux tells it; 0 where nobody does."""
@@ -116,6 +124,18 @@ class RunningProvider:
         except OSError:
             return 0
         return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+
+    def _note_cpu(self) -> None:
+        """User and system time of the process as Linux tells them; nothing where nobody does."""
+        if self._process is None:
+            return
+        pid = self._process.handle.pid
+        try:
+            told = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        except OSError:
+            return
+        # proc(5): fields 14 and 15; what follows the name begins with the third.
+        self._cpu_s[pid] = (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def require_point(point: str) -> None:

@@ -47,11 +47,13 @@ class Found:
         results: one a seed.
         ways: by seed, the scenario's alternatives.
         swept: of the scenario's sweep.
+        scale: how time and memory grow with the number of silos: points and a fit (``simulations.harness.sizes``).
     """
 
     results: Sequence[SeedResult]
     ways: Mapping[int, Sequence[Way]] = field(default_factory=dict)
     swept: Sequence[SweptScore] = ()
+    scale: Mapping[str, Any] = field(default_factory=dict)
 
 
 def require_report() -> None:
@@ -180,7 +182,9 @@ def report_of(scenario: Scenario, rows: Sequence[Row], found: Found, verdicts: S
         "costs": costs(results, found.ways, scenario.privacy.delta),
         "membership_advantage": _membership(results),
         "sweep": swept(found.swept),
+        "inference": next((result.inference for result in results if result.inference), None),
         "growth": list(results[0].growth),
+        "scale": dict(found.scale) or {"points": [], "fit": {}},
         "majority": fmean(result.majority for result in results),
         "per_seed": [_seed(result) for result in results],
         "must_hold": [asdict(verdict) for verdict in verdicts],

@@ -5,11 +5,10 @@
     OUT/NAME/
       scenario.toml        the scenario that was run
       seed-<n>/            one seed (simulations.harness.seed_run); its homes go when its result is there
-      sweep/               what of the scenario's sweep is done
+      sweep/, growth/      what of the scenario's sweep, and of its runs with fewer silos, is done
       results.parquet, report.json, report.html, run.json
 """
 
-import importlib.util
 import json
 import os
 import shutil
@@ -23,9 +22,11 @@ from typing import Any
 from llamdex_fl.errors import ConfigError
 from simulations.harness.holds import judge
 from simulations.harness.page import write_page
+from simulations.harness.ray_backend import require_ray
 from simulations.harness.report import Found, report_of, require_report, rows_digest, rows_of, versions, write_rows
 from simulations.harness.scenario import Scenario, load_scenario
 from simulations.harness.seed_run import SeedResult, run_seed
+from simulations.harness.sizes import scale_of, sized
 from simulations.harness.ways import sweep, ways_beside
 from simulations.local_consortium.lock import take_lock
 
@@ -33,6 +34,8 @@ __all__ = ["BACKENDS", "RunSettings", "run_scenario"]
 
 BACKENDS = ("in-process", "ray")
 _MARK = "run.json"
+#: Marks a directory of homes that lie elsewhere.
+_HOMES = ".llamdex-sim"
 
 Told = Callable[[str, int, int], None]
 
@@ -48,6 +51,7 @@ class RunSettings:
         resume: go on with what is there.
         keep: keep the homes of provider and silos.
         backend: one of ``BACKENDS``.
+        homes: where the homes lie while the run goes, in place of ``out``; an interrupted run remembers it.
     """
 
     scenario: Path
@@ -56,6 +60,7 @@ class RunSettings:
     resume: bool = False
     keep: bool = False
     backend: str = "in-process"
+    homes: Path | None = None
 
 
 def run_scenario(settings: RunSettings, told: Told) -> dict[str, Any]:
@@ -76,6 +81,7 @@ def run_scenario(settings: RunSettings, told: Told) -> dict[str, Any]:
     _require_backend(settings.backend)
     require_report()
     scenario = load_scenario(settings.scenario)
+    _require_backend(settings.backend, scenario)
     seeds = settings.seeds or scenario.seeds
     out = settings.out / scenario.name
     out.mkdir(parents=True, exist_ok=True)
@@ -83,11 +89,16 @@ def run_scenario(settings: RunSettings, told: Told) -> dict[str, Any]:
     try:
         began = time.perf_counter()
         run = _claim(out, scenario, settings)
-        results = [_one(scenario, seed, out / f"seed-{seed}", settings, told) for seed in seeds]
+        homes = Path(run["homes"])
+        results = [
+            _one(scenario, seed, (out / f"seed-{seed}", homes / f"seed-{seed}"), settings, told) for seed in seeds
+        ]
+        points = sized(scenario, settings.scenario, seeds[0], (out / "growth", homes / "growth"), told)
         found = Found(
             results=results,
             ways={seed: ways_beside(scenario, seed, out / f"seed-{seed}", told) for seed in seeds},
             swept=sweep(scenario, seeds, out / "sweep", told),
+            scale=scale_of(points, scenario, results[0]),
         )
         rows = rows_of(scenario, found)
         report = report_of(scenario, rows, found, judge(scenario.must_hold, results))
@@ -107,18 +118,22 @@ def run_scenario(settings: RunSettings, told: Told) -> dict[str, Any]:
     return report
 
 
-def _one(scenario: Scenario, seed: int, directory: Path, settings: RunSettings, told: Told) -> SeedResult:
+def _one(scenario: Scenario, seed: int, places: tuple[Path, Path], settings: RunSettings, told: Told) -> SeedResult:
+    directory, homes = places
     kept = directory / "result.json"
     if kept.exists():
         document = json.loads(kept.read_text(encoding="utf-8"))
         told(f"seed {seed}: kept", 1, 1)
         return SeedResult.from_dict(document)
-    result = run_seed(scenario, seed, directory, told)
+    result = run_seed(scenario, seed, homes, told, backend=settings.backend)
+    directory.mkdir(parents=True, exist_ok=True)
     _write(kept, result.as_dict())
     if not settings.keep:
-        for path in directory.iterdir():
-            if path.is_dir() and path.name != "work":
+        for path in homes.iterdir():
+            if path.is_dir() and (path.name != "work" or homes != directory):
                 shutil.rmtree(path)
+        if homes != directory:
+            shutil.rmtree(homes)
     return result
 
 
@@ -135,7 +150,7 @@ def _claim(out: Path, scenario: Scenario, settings: RunSettings) -> dict[str, An
             got="other files",
             next_step="name another directory with --out",
         )
-    if settings.resume and before:
+    if settings.resume and "homes" in before:
         if before.get("scenario_digest") != scenario.digest():
             raise ConfigError(
                 f"The run in {out} is of another scenario.",
@@ -145,11 +160,15 @@ def _claim(out: Path, scenario: Scenario, settings: RunSettings) -> dict[str, An
             )
         return before
     for path in out.iterdir():
-        if (path.name == "sweep" or path.name.startswith("seed-")) and path.is_dir():
+        if (path.name in {"sweep", "growth"} or path.name.startswith("seed-")) and path.is_dir():
             shutil.rmtree(path)
         elif path.name in {"results.parquet", "report.json", "report.html"}:
             path.unlink()
+    homes = out if settings.homes is None else settings.homes.resolve() / f"llamdex-sim-{scenario.name}"
+    if homes != out:
+        _clear_homes(homes, str(before.get("homes", "")))
     run = {
+        "homes": str(homes),
         "scenario": scenario.name,
         "scenario_digest": scenario.digest(),
         "seeds": list(settings.seeds or scenario.seeds),
@@ -162,7 +181,22 @@ def _claim(out: Path, scenario: Scenario, settings: RunSettings) -> dict[str, An
     return run
 
 
-def _require_backend(backend: str) -> None:
+def _clear_homes(homes: Path, before: str) -> None:
+    """Make room for homes elsewhere: what an earlier run of this scenario left there goes, and nothing else."""
+    mark = homes / _HOMES
+    if homes.exists() and str(homes) != before and not mark.exists():
+        raise ConfigError(
+            f"{homes} holds something that is no simulation's.",
+            expected="nothing, or an earlier run's homes",
+            got="other files",
+            next_step="name another directory with --homes",
+        )
+    shutil.rmtree(homes, ignore_errors=True)
+    homes.mkdir(parents=True, mode=0o700)
+    mark.touch()
+
+
+def _require_backend(backend: str, scenario: Scenario | None = None) -> None:
     if backend not in BACKENDS:
         raise ConfigError(
             "There is no such backend.",
@@ -170,15 +204,8 @@ def _require_backend(backend: str) -> None:
             got=backend[:80],
             next_step="mend --backend",
         )
-    if backend != "ray":
-        return
-    installed = importlib.util.find_spec("ray") is not None
-    raise ConfigError(
-        "The Ray backend cannot be used.",
-        expected="the default backend, which runs the same apps in this process",
-        got="no bridge between Ray and the silos' homes yet" if installed else "the package ray is not installed",
-        next_step="leave --backend out",
-    )
+    if backend == "ray":
+        require_ray(scenario)
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

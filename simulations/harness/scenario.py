@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llamdex_fl.errors import ConfigError
-from simulations.harness.beside import Alternatives, Sweep, checks
+from simulations.harness.beside import Alternatives, Growth, Inference, Sweep, checks
 
 __all__ = [
     "DATA_SETS",
@@ -206,6 +206,8 @@ class Scenario:
     must_hold: tuple[Hold, ...] = ()
     alternatives: Alternatives = field(default_factory=Alternatives)
     sweep: Sweep = field(default_factory=Sweep)
+    growth: Growth = field(default_factory=Growth)
+    inference: Inference = field(default_factory=Inference)
 
     def digest(self) -> str:
         """Hex SHA-256 of all that decides a run but the seeds: what ``--resume`` compares."""
@@ -235,6 +237,8 @@ def load_scenario(path: Path) -> Scenario:
         "must_hold": tuple(reader.table(Hold, each, "[[must_hold]]") for each in reader.tables(document, "must_hold")),
         "alternatives": reader.table(Alternatives, document.pop("alternatives", {}), "[alternatives]"),
         "sweep": reader.table(Sweep, document.pop("sweep", {}), "[sweep]"),
+        "growth": reader.table(Growth, document.pop("growth", {}), "[growth]"),
+        "inference": reader.table(Inference, document.pop("inference", {}), "[inference]"),
     }
     scenario = reader.table(Scenario, {**document, **tables}, "the file")
     _require_sense(path, scenario)
@@ -322,11 +326,17 @@ def _require_sense(path: Path, scenario: Scenario) -> None:
             "records = so many, for a synthetic table",
             "none",
         ),
+        (
+            scenario.inference.questions >= 0 and (data.set != "synthetic" or not scenario.inference.questions),
+            "questions in [inference]: 0 or more, and of a data set that has wordings",
+            f"{scenario.inference.questions} of {data.set}",
+        ),
         ((partition.kind == "by_feature") == bool(partition.feature), "feature, for by_feature only", "other"),
     ]
     beside = checks(
         scenario.alternatives,
         scenario.sweep,
+        scenario.growth,
         rounds=rounds.count,
         partition=partition.kind,
         budgets=privacy.silos,

@@ -12,7 +12,6 @@ is withdrawn; the accounts (``simulations.harness.accounts``); the figures.
 """
 
 import json
-import resource
 import secrets
 import shutil
 import time
@@ -34,12 +33,16 @@ from simulations.harness.faults import MALICIOUS, Drawn, draw, participants, poi
 from simulations.harness.figures import Score, assembled, majority, reference, score_alone, speakers
 from simulations.harness.founding import Founder
 from simulations.harness.grid import CutOffError, InProcessGrid
+from simulations.harness.latency import answer_times
 from simulations.harness.look import Look, closer_look
-from simulations.harness.node import Node, Timed
+from simulations.harness.meter import Meter
+from simulations.harness.node import Node
 from simulations.harness.population import Population, populate
 from simulations.harness.provider import RunningProvider, require_point
+from simulations.harness.ray_backend import RayRound
 from simulations.harness.scenario import Scenario
 from simulations.harness.seams import Seams
+from simulations.harness.switchboard import Switchboard
 from simulations.harness.verified_once import verified_once
 from simulations.local_consortium import Founded
 
@@ -47,10 +50,6 @@ __all__ = ["SeedResult", "run_seed"]
 
 _ZEROS = "0" * 64
 _WITHDRAWN = "withdrawn by its silo, as the scenario has it"
-#: Wall seconds, but for the two that say CPU: of this process in the rounds, and of the harness alone.
-_TIMES = ("founding_s", "rounds_s", "work_s", "rounds_cpu_s", "harness_cpu_s")
-#: Of a plot of growth.
-_POINTS = 100
 
 Told = Callable[[str, int, int], None]
 
@@ -70,6 +69,7 @@ class SeedResult:
         measured: seconds, bytes and memory: of this run and this machine.
         growth: of the first round, how many silos had trained after how many seconds, and the most memory in bytes
             of this process until then.
+        inference: how long answers take; None where the scenario does not ask for it in this seed.
     """
 
     seed: int
@@ -83,6 +83,7 @@ class SeedResult:
     look: Look = field(default_factory=Look)
     measured: dict[str, float] = field(default_factory=dict)
     growth: list[tuple[int, float, float]] = field(default_factory=list)
+    inference: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For ``result.json``."""
@@ -101,7 +102,7 @@ class SeedResult:
         return cls(**{**document, **scores, "alone": alone, **parts})
 
 
-def run_seed(scenario: Scenario, seed: int, directory: Path, told: Told) -> SeedResult:
+def run_seed(scenario: Scenario, seed: int, directory: Path, told: Told, *, backend: str = "in-process") -> SeedResult:
     """Run one seed, or go on with it.
 
     Args:
@@ -109,6 +110,7 @@ def run_seed(scenario: Scenario, seed: int, directory: Path, told: Told) -> Seed
         seed: of everything that chance decides.
         directory: of this seed alone.
         told: of the progress (stage, done, in all).
+        backend: in-process, or ray.
 
     Raises:
         ArtefactError: the data set cannot be had.
@@ -118,22 +120,22 @@ def run_seed(scenario: Scenario, seed: int, directory: Path, told: Told) -> Seed
     for fault in scenario.faults:
         if fault.kind == "provider_killed":
             require_point(fault.point)
-    return _SeedRun(scenario, seed, directory, told).run()
+    return _SeedRun(scenario, seed, directory, told, backend).run()
 
 
 class _SeedRun:
     """The state of one seed."""
 
-    def __init__(self, scenario: Scenario, seed: int, directory: Path, told: Told) -> None:
+    def __init__(self, scenario: Scenario, seed: int, directory: Path, told: Told, backend: str) -> None:
+        self._backend = backend
         self._scenario = scenario
         self._seed = seed
         self._directory = directory
         self._on_progress = told
         self._population, self._terms = populate(scenario, seed)
         self._drawn = draw(scenario, self._population.silos, seed)
-        self._measured: dict[str, float] = dict.fromkeys(_TIMES, 0.0)
+        self._meter = Meter(directory / "measured.json")
         self._replays: dict[str, list[str]] = {}
-        self._growth: list[tuple[int, float, float]] = []
 
     def _told(self, stage: str, done: int, total: int) -> None:
         self._on_progress(f"seed {self._seed}: {stage}", done, total)
@@ -147,23 +149,29 @@ class _SeedRun:
         began = time.perf_counter()
         founder = self._founder()
         founded = self._found(founder)
-        self._measured["founding_s"] = time.perf_counter() - began
+        self._meter.totals["founding_s"] += time.perf_counter() - began
+        self._meter.keep()
         places = {silo: place for place, silo in enumerate(self._population.silos)}
         seams = Seams(self._seed, places, self._drawn)
         mortal = any(each.fault.kind == "provider_killed" for each in self._drawn)
         work = self._directory / "work"
         reports = []
-        with RunningProvider(work, founded.provider_home, mortal=mortal) as provider, seams.held():
+        with (
+            RunningProvider(work, founded.provider_home, mortal=mortal) as provider,
+            seams.held(),
+            Switchboard() as switchboard,
+        ):
             for number in range(1, self._scenario.rounds.count + 1):
                 if joining := [silo for silo in self._late(number) if silo not in founded.silo_homes]:
                     founded = founder.enrol(founded, joining)
                     self._remember(founded)
                 seams.round_number = number
-                reports.append(self._round(number, founded, provider))
+                reports.append(self._round(number, founded, provider, switchboard))
                 self._withdraw(number, founded)
             provider.require_alive()
-            self._measured["provider_peak_bytes"] = provider.peak_bytes
-            self._measured["provider_kills_pending"] = float(not provider.killed)
+            self._meter.totals["provider_peak_bytes"] = provider.peak_bytes
+            self._meter.totals["provider_cpu_s"] = self._meter.totals.get("provider_cpu_s", 0.0) + provider.cpu_s
+            self._meter.totals["provider_kills_pending"] = float(not provider.killed)
         return self._result(founded, reports)
 
     def _founder(self) -> Founder:
@@ -211,7 +219,7 @@ class _SeedRun:
             for silo in each.silos
         ]
 
-    def _round(self, number: int, founded: Founded, provider: RunningProvider) -> RoundReport:
+    def _round(self, number: int, founded: Founded, provider: RunningProvider, switchboard: Switchboard) -> RoundReport:
         config = load_provider_config(founded.provider_home)
         path = report_path(config.home, f"round-{number}")
         if path.exists() and (before := RoundReport.load(path)).finished:
@@ -219,15 +227,17 @@ class _SeedRun:
         gone = {silo for each in self._drawn for silo in each.silos if _is_gone(each, number)}
         members = [silo for silo in self._population.silos if silo in founded.silo_homes and silo not in gone]
         asked = participants(self._scenario, members, number, self._seed)
+        if self._backend == "ray":
+            return self._round_on_ray(number, founded, asked)
         nodes = {
-            silo: Node(place, silo, founded.silo_homes[silo])
+            silo: Node(place, silo, founded.silo_homes[silo], switchboard)
             for place, silo in enumerate(self._population.silos, start=2)
             if silo in asked
         }
         drawn: Sequence[Drawn] = self._drawn
-        # The work itself is done in the daemons' threads: what this thread does in the grid is the harness's.
-        began, worked, own = time.perf_counter(), Timed.seconds, Timed.listening_s - Timed.opening_s
-        cpu_began = time.process_time()
+        # What this thread does in the grid and is not the silos' own work is the harness's.
+        self._meter.begin_round()
+        grid_cpu_s = 0.0
         with Registry(config.registry) as registry:
             while True:
                 grid = self._grid(number, nodes, drawn, provider)
@@ -239,11 +249,28 @@ class _SeedRun:
                     drawn = [each for each in drawn if each.fault.kind != "server_app_killed"]
                 finally:
                     self._replays.update(grid.replays)
-                    self._measured["harness_cpu_s"] += grid.cpu_s
-        self._measured["rounds_s"] += time.perf_counter() - began
-        self._measured["rounds_cpu_s"] += time.process_time() - cpu_began
-        self._measured["work_s"] += Timed.seconds - worked
-        self._measured["harness_cpu_s"] += Timed.listening_s - Timed.opening_s - own
+                    grid_cpu_s += grid.cpu_s
+        self._meter.end_round(grid_cpu_s)
+        return report
+
+    def _round_on_ray(self, number: int, founded: Founded, asked: Sequence[str]) -> RoundReport:
+        config = load_provider_config(founded.provider_home)
+        path, spec = report_path(config.home, f"round-{number}"), self._spec(founded, asked)
+
+        def held(grid: Any) -> RoundReport:  # noqa: ANN401 - Flower's
+            # In a thread of Flower's: a connection to the registry is good for the thread that opened it.
+            with Registry(config.registry) as registry:
+                return hold_round(grid, registry, path, f"round-{number}", spec)
+
+        self._meter.begin_round()
+        report = RayRound(
+            homes={silo: founded.silo_homes[silo] for silo in asked},
+            seed=self._seed,
+            places={silo: place for place, silo in enumerate(self._population.silos)},
+            drawn=tuple(self._drawn),
+            number=number,
+        ).hold(held)
+        self._meter.end_round(0.0)
         return report
 
     def _grid(
@@ -253,12 +280,9 @@ class _SeedRun:
             each.fault for each in drawn if each.fault.kind == "provider_killed" and each.fault.round in {0, number}
         ]
 
-        began = time.perf_counter()
-
         def before_training(count: int) -> None:
             provider.require_alive()
-            if number == 1:
-                self._growth.append((count - 1, round(time.perf_counter() - began, 3), _peak_bytes()))
+            self._meter.trained(count - 1, first_round=number == 1)
             for fault in kills:
                 if fault.after == count:
                     provider.kill_at(fault.point)
@@ -323,8 +347,8 @@ class _SeedRun:
             missing = {silo: self._terms[silo] for silo in population.silos if silo not in honest}
             compared = reference(population, honest, missing, self._scenario.privacy.epsilon, self._seed)
         accounts = keep_accounts(config, founded, reports, self._terms, self._replays)
-        self._measured["peak_bytes"] = _peak_bytes()
-        self._measured["bytes_sent"] = float(sum(accounts.bytes_sent.values()))
+        self._meter.keep()
+        self._meter.totals["bytes_sent"] = float(sum(accounts.bytes_sent.values()))
         faults: dict[str, list[str]] = {}
         for each in self._drawn:
             faults.setdefault(each.fault.kind, []).extend(each.silos)
@@ -338,20 +362,19 @@ class _SeedRun:
             accounts=replace(accounts, records={silo: len(own.train) for silo, own in population.splits.items()}),
             faults=faults,
             look=closer_look(population, spoken),
-            growth=_thinned(self._growth),
-            measured={name: round(value, 4) for name, value in self._measured.items()},
+            growth=self._meter.growth,
+            inference=self._answers(founded),
+            measured={name: round(value, 4) for name, value in self._meter.totals.items()},
         )
         self._told("figures", 1, 1)
         return result
 
-
-def _peak_bytes() -> float:
-    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _thinned(growth: Sequence[tuple[int, float, float]]) -> list[tuple[int, float, float]]:
-    step = max(1, len(growth) // _POINTS)
-    return [*growth[::step], *growth[-1:]] if len(growth) > _POINTS else list(growth)
+    def _answers(self, founded: Founded) -> dict[str, Any] | None:
+        count = self._scenario.inference.questions
+        if not count or self._seed != self._scenario.seeds[0]:
+            return None
+        self._told("timing answers", 0, 1)
+        return answer_times(founded.provider_home, self._population.schema.name, count)
 
 
 def _is_gone(each: Drawn, number: int) -> bool:

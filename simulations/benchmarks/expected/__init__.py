@@ -1,0 +1,1 @@
+"""What scenarios are expected to come to: see ``simulations.benchmarks.scenarios``."""
