@@ -113,7 +113,7 @@ def _chosen(given: list[str], known: list[str], tabular: list[str], *, with_synt
 
 
 def settings_of(  # noqa: PLR0913, PLR0917 - each is an option
-    questions: int, steps: int, mst: int, aim: int, base_llm: str | None, provider: Path | None
+    questions: int, steps: int, mst: int, aim: int, base_llm: str | None, provider: Path | None, *, said: bool = True
 ) -> "Settings":
     """How the alternatives are run, from the options of a command; 0 iterations are dpmm's own number."""
     from llamdex_fl.base_llm.base import load_base_llm  # noqa: PLC0415 - loads torch, and --help must not
@@ -129,7 +129,7 @@ def settings_of(  # noqa: PLR0913, PLR0917 - each is an option
         connectors = functools.cache(lambda: open_connectors(config, load()))
     return Settings(
         connectors=connectors,
-        llm=LLMSettings(load=load, questions=questions),
+        llm=LLMSettings(load=load, questions=questions, said=said),
         lora=LoraSettings(steps=steps),
         synthesis=SynthesisSettings(mst_iterations=mst or None, aim_iterations=aim or None),
     )

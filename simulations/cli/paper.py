@@ -66,7 +66,8 @@ def paper(  # noqa: PLR0913 - each is an option
     settings = PaperSettings(
         out=out.resolve(),
         plan=plan,
-        methods=settings_of(questions, tuning_steps, mst_iterations, aim_iterations, base_llm, provider),
+        # What an LLM says by itself is in no table here, and would double its time.
+        methods=settings_of(questions, tuning_steps, mst_iterations, aim_iterations, base_llm, provider, said=False),
         base_llm=base_llm or "packaged",
         connectors=_digest(provider),
         again=not resume,
