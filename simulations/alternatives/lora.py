@@ -79,7 +79,7 @@ def _train(base: BaseLLM, pairs: Sequence[tuple[str, str]], settings: LoraSettin
             logits_BTV.flatten(0, 1).float(), labels_BT[:, 1 - kept :].flatten(), ignore_index=_IGNORED
         )
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call] # torch's own
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * (1.0 - step / settings.steps)
         optimizer.step()
