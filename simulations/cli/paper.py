@@ -54,7 +54,8 @@ def paper(  # noqa: PLR0913 - each is an option
     """Make the published experiment again: ours against private synthesis and LLMs, over epsilon.
 
     Hours in all, so every cell (data set, method, epsilon, seed) is kept as soon as it is done, and the same command
-    goes on after an interruption. What was not run is null in the report; exit code 1 if a cell failed.
+    goes on after an interruption. A cell is run again once the code that it comes from is another. What was not run is
+    null in the report; exit code 1 if a cell failed.
     """
     from simulations.harness.report import require_report  # noqa: PLC0415 - loads much, and --help must not
     from simulations.paper import PaperSettings, run_paper  # noqa: PLC0415
@@ -100,7 +101,7 @@ def _digest(provider: Path | None) -> str | None:
 
 def _plan(given: list[list[str]], more: list[str], llm_epsilons: list[str], seeds: int) -> "Plan":
     from simulations.alternatives import COHORTS, METHODS  # noqa: PLC0415 - loads torch
-    from simulations.alternatives.synthesis import has_environment  # noqa: PLC0415
+    from simulations.alternatives.synthesis import has_environment, needs_environment  # noqa: PLC0415
     from simulations.paper import DATA_SETS, EPSILONS, Plan  # noqa: PLC0415
     from simulations.paper import METHODS as PUBLISHED  # noqa: PLC0415
 
@@ -113,8 +114,8 @@ def _plan(given: list[list[str]], more: list[str], llm_epsilons: list[str], seed
     if not methods:
         methods = list(PUBLISHED)
         if not has_environment():
-            console.stderr.print("Synthesis is left out: it needs make synthesis-env.", highlight=False)
-            methods = [name for name in methods if "synth" not in name]
+            console.stderr.print("MST and AIM are left out: they need make synthesis-env.", highlight=False)
+            methods = [name for name in methods if not needs_environment(name)]
     return Plan(
         data_sets=datasets or DATA_SETS,
         methods=methods,
@@ -135,13 +136,18 @@ def _numbers(texts: list[str], option: str) -> tuple[float, ...]:
 
 
 def _told(stages: Any) -> Any:  # noqa: ANN401 - functions of the console and of run_paper
-    def told(cell: "Cell | None", done: int, total: int, left_s: float) -> None:
+    def told(cell: "Cell | None", done: int, total: int, left_s: float, stale: list[str]) -> None:
         stages("cells", done, total)
         if cell is not None:
             left = f"about {left_s / 60:.0f} min left" if left_s >= 60 else "less than a minute left"  # noqa: PLR2004
-            console.stderr.print(f"{done + 1} of {total}: {cell}; {left}", highlight=False, markup=False)
+            again = f" (again: it was made with another {_few(stale)})" if stale else ""
+            console.stderr.print(f"{done + 1} of {total}: {cell}{again}; {left}", highlight=False, markup=False)
 
     return told
+
+
+def _few(paths: list[str]) -> str:
+    return ", ".join(paths[:2]) + (f" and {len(paths) - 2} more" if len(paths) > 2 else "")  # noqa: PLR2004
 
 
 def _failed(cell: "Cell", error: LlamdexError) -> None:
@@ -163,6 +169,11 @@ def _show(report: dict[str, Any], out: Path) -> None:
         console.stdout.print(verdict(name, gaps), highlight=False, markup=False)
     cells = report["cells"]
     console.stdout.print(f"{cells['run']} of {cells['wanted']} cells of this plan are done.", highlight=False)
+    if cells["stale"]:
+        console.stdout.print(
+            f"{len(cells['stale'])} are kept but stale, and are no figures here: other code or settings made them.",
+            highlight=False,
+        )
     for name in ("report.html", "report.json", "results.parquet"):
         if (out / name).exists():
             console.stdout.print(str(out / name), highlight=False, markup=False)

@@ -109,6 +109,7 @@ def report_of(store: Store, plan: Plan, failures: Sequence[Mapping[str, Any]] = 
             "wanted": len(wanted),
             "run": len(wanted) - len(missing),
             "missing": missing,
+            "stale": [{"cell": str(cell), "because": because} for cell in wanted if (because := store.changed(cell))],
             "kept": len(documents),
             "failed": [dict(failure) for failure in failures],
         },

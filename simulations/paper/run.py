@@ -1,7 +1,7 @@
 """Runs the cells that are missing, one after another, and writes the report after each of them.
 
 Whoever interrupts it has a report of what was done; the same command goes on. A cell that fails is told of, tried again
-by the next run, and never stands in the report as a figure.
+by the next run, and never stands in the report as a figure. Nor does one that other code made, or other settings.
 """
 
 import functools
@@ -28,8 +28,8 @@ __all__ = ["PaperSettings", "run_paper"]
 
 #: Of a cell of which nothing is known, in seconds: for the time left.
 _UNKNOWN_S = 60.0
-#: ``(cell, done, in all, seconds left)``, before a cell and after the last.
-Told = Callable[[Cell | None, int, int, float], None]
+#: ``(cell, done, in all, seconds left, why a kept one is stale)``, before a cell and after the last.
+Told = Callable[[Cell | None, int, int, float, list[str]], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +88,8 @@ def run_paper(settings: PaperSettings, told: Told, failed: Callable[[Cell, Llamd
         cohort_of = functools.lru_cache(maxsize=2)(settings.cohort_of)
         failures: list[dict[str, Any]] = []
         for number, cell in enumerate(missing):
-            told(cell, len(cells) - len(missing) + number, len(cells), _left(store, missing[number:]))
+            done = len(cells) - len(missing) + number
+            told(cell, done, len(cells), _left(store, missing[number:]), store.changed(cell))
             try:
                 document = _made(cell, cohort_of(cell.data_set, cell.seed), settings.methods)
             except LlamdexError as error:
@@ -97,7 +98,7 @@ def run_paper(settings: PaperSettings, told: Told, failed: Callable[[Cell, Llamd
                 continue
             store.put(cell, document)
             write_report(report_of(store, settings.plan, failures), out)
-        told(None, len(cells), len(cells), 0.0)
+        told(None, len(cells), len(cells), 0.0, [])
         report = report_of(store, settings.plan, failures)
         write_report(report, out, rows=True)
     finally:

@@ -1,8 +1,8 @@
 """Of which source files a cell's figures come: once one of them says something else, the cell is no figure any more.
 
-Files are found by following imports from the module that makes a method, through what packages re-export to the module
-that has the name; never into what cannot change the method's figures. Comments, docstrings and layout of a module do
-not count: what it does is compared, not how it is told.
+Files are found by following imports from the module that makes a method and the one that deals the records, through what
+packages re-export to the module that has the name; never into what cannot change the method's figures. Comments,
+docstrings and layout of a module do not count: what it does is compared, not how it is told.
 """
 
 import ast
@@ -55,7 +55,7 @@ def _made(method: str) -> _Made:
             return _Made(_SYNTHESIS, beside, unused)
         return _Made(llm, (*beside, _HELD_OUT_WORDING, _TRAINING_WORDING), (*unused, *_CONNECTORS))
     if method == "plain_llm":
-        return _Made(llm, (_HELD_OUT_WORDING,), (*_TRAINING, *_CONNECTORS, _SYNTHESIS, _LORA))
+        return _Made(llm, (_HELD_OUT_WORDING,), (*_TRAINING, "simulations/tabular.py", *_CONNECTORS, _SYNTHESIS, _LORA))
     if method == "expert_api":
         return _Made(llm, (_HELD_OUT_WORDING,), (*_CONNECTORS, _SYNTHESIS, _LORA))
     if method == "assembled_llm":
@@ -88,7 +88,7 @@ def sources_of(method: str, data_set: str, root: Path = _ROOT) -> Mapping[str, s
     made = _made(method)
     others = tuple(f"simulations/datasets/{name}.py" for name in _DATA_SETS if name != data_set)
     unused = (*_NEVER, *made.unused, *others)
-    paths, waiting = set[str](), [made.module]
+    paths, waiting = set[str](), [made.module, f"{_ALTERNATIVES}/cohorts.py"]
     while waiting:
         path = waiting.pop()
         if path in paths or any(fnmatch(path, pattern) for pattern in unused):
