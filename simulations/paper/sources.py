@@ -1,6 +1,6 @@
 """Of which source files a cell's figures come: once one of them says something else, the cell is no figure any more.
 
-Files are found by following imports from the module that makes a method and the one that deals the records, through what
+Files are found by following imports from the modules that make a method and that deal the records, through what
 packages re-export to the module that has the name; never into what cannot change the method's figures. Comments,
 docstrings and layout of a module do not count: what it does is compared, not how it is told.
 """
