@@ -56,9 +56,9 @@ def compare(  # noqa: PLR0913 - each is an option
     """Compare our assembly with the other ways to the same: all real, on the same splits, at the same budget.
 
     Names: alone, assembled (ours), dp_fedavg, pooled_dp, pooled; synthesis_mst, synthesis_aim and both with
-    _single_owner behind them (these need make synthesis-env); plain_llm, expert_api, llm_on_synthetic_mst,
-    llm_on_synthetic_aim (minutes a seed); assembled_llm with --provider. Without --methods: the first five, and MST
-    where its environment is there.
+    _single_owner behind them (these need make synthesis-env); synthesis_dp_ctgan; plain_llm, expert_api,
+    llm_on_synthetic_mst, _aim and _dp_ctgan (minutes a seed); assembled_llm with --provider. Without --methods: the
+    first five, and MST where its environment is there.
     """
     from simulations.alternatives import alternatives  # noqa: PLC0415 - loads torch
     from simulations.alternatives import compare as compared  # noqa: PLC0415

@@ -49,6 +49,12 @@ def paper(  # noqa: PLR0913 - each is an option
         bool, typer.Option("--resume/--again", help="Go on with what is kept, or run these cells again.")
     ] = True,
     report_only: Annotated[bool, typer.Option(help="Run nothing: write the report of what is kept.")] = False,
+    check: Annotated[
+        bool, typer.Option(help="Exit code 1 if a figure is not what is committed, within its tolerance.")
+    ] = False,
+    expect: Annotated[
+        Path | None, typer.Option(help="Write the accuracies found, with tolerances, to this file: for committing.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for a program.")] = False,
 ) -> None:
     """Make the published experiment again: ours against private synthesis and LLMs, over epsilon.
@@ -80,8 +86,17 @@ def paper(  # noqa: PLR0913 - each is an option
         console.print_json(report)
     else:
         _show(report, settings.out / "paper")
-    if report["cells"]["failed"]:
+    if expect is not None:
+        _expect(expect, report)
+    if report["cells"]["failed"] or (check and report["expected"]["outside"]):
         raise typer.Exit(1)
+
+
+def _expect(path: Path, report: dict[str, Any]) -> None:
+    from simulations.demo.consortium import write_json  # noqa: PLC0415 - loads much
+    from simulations.paper.expected import expected_document  # noqa: PLC0415
+
+    write_json(path, expected_document(report))
 
 
 def _digest(provider: Path | None) -> str | None:
@@ -172,6 +187,18 @@ def _show(report: dict[str, Any], out: Path) -> None:
     if cells["stale"]:
         console.stdout.print(
             f"{len(cells['stale'])} are kept but stale, and are no figures here: other code or settings made them.",
+            highlight=False,
+        )
+    expected = report["expected"]
+    console.stdout.print(
+        f"{expected['checked']} figures compared with the committed ones, {len(expected['outside'])} outside their "
+        "tolerance.",
+        highlight=False,
+    )
+    for own in expected["outside"]:
+        console.stdout.print(
+            f"  {own['data_set']} {own['method']} epsilon {own['epsilon']} seed {own['seed']}: "
+            f"{100 * own['here']:.1f} here, {100 * own['expected']:.1f} expected",
             highlight=False,
         )
     for name in ("report.html", "report.json", "results.parquet"):
