@@ -43,7 +43,7 @@ class PaperSettings:
         base_llm: the name that is kept with the cells of LLMs.
         connectors: a digest of those through which ``assembled_llm`` is asked.
         again: run the plan's cells even where they are kept.
-        report_only: run nothing.
+        report_only: run nothing; another run may be going on meanwhile.
         cohort_of: where the records come from.
     """
 
@@ -79,12 +79,12 @@ def run_paper(settings: PaperSettings, told: Told, failed: Callable[[Cell, Llamd
     """
     out, store = settings.out / "paper", settings.store
     out.mkdir(parents=True, exist_ok=True)
+    if settings.report_only:  # cells and report are whole at any moment, so another run may be going on
+        return _written(store, settings.plan, [], out)
     descriptor = take_lock(out / ".lock")
     try:
         cells = settings.plan.cells()
         missing = [cell for cell in cells if settings.again or store.get(cell) is None]
-        if settings.report_only:
-            missing = []
         cohort_of = functools.lru_cache(maxsize=2)(settings.cohort_of)
         failures: list[dict[str, Any]] = []
         for number, cell in enumerate(missing):
@@ -99,10 +99,14 @@ def run_paper(settings: PaperSettings, told: Told, failed: Callable[[Cell, Llamd
             store.put(cell, document)
             write_report(report_of(store, settings.plan, failures), out)
         told(None, len(cells), len(cells), 0.0, [])
-        report = report_of(store, settings.plan, failures)
-        write_report(report, out, rows=True)
+        return _written(store, settings.plan, failures, out)
     finally:
         os.close(descriptor)
+
+
+def _written(store: Store, plan: Plan, failures: Sequence[Mapping[str, Any]], out: Path) -> dict[str, Any]:
+    report = report_of(store, plan, failures)
+    write_report(report, out, rows=True)
     return report
 
 

@@ -34,6 +34,10 @@ def _never(cell: Cell, error: LlamdexError) -> None:
     raise AssertionError(str(cell)) from error
 
 
+def _never_told(*_: object) -> None:
+    raise AssertionError("nothing is run")
+
+
 def _outcome(method: str, right: str, rows: list[int] | None = None) -> dict[str, object]:
     spent = {"epsilon": 1.0, "delta": 1e-4, "table": "each silo's"}
     share = right.count("1") / len(right)
@@ -105,6 +109,17 @@ def test_a_cut_off_run_goes_on_and_nothing_is_run_twice(tmp_path: Path):
     text = (tmp_path / "paper" / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//|<script|<link|@import""", text)
     assert "not run" in text
+
+
+def test_a_report_may_be_asked_for_while_cells_run(tmp_path: Path):
+    one, ran = replace(PLAN, methods=("pooled",)), []
+
+    def ask(_cell: Cell | None, done: int, *_: object) -> None:
+        ran.append((done, run_paper(replace(settings, report_only=True), _never_told, _never)["cells"]["run"]))
+
+    settings = _settings(tmp_path, plan=one)
+    run_paper(settings, ask, _never)
+    assert ran == [(0, 0), (1, 1)]
 
 
 def test_a_failed_cell_is_told_of_and_is_no_figure(tmp_path: Path):
