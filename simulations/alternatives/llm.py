@@ -207,24 +207,28 @@ def worded(schema: Schema, records: Sequence[LabelledRecord], seed: int, count: 
 
 @torch.inference_mode()
 def sentence_chances(base: BaseLLM, questions: Sequence[str], sentences: Sequence[str]) -> NDArray[np.float64]:
-    """How likely the LLM finds each outcome's sentence as its answer, normalised over the outcomes, [n, C]."""
+    """How likely the LLM finds each outcome's sentence as its answer, normalised over the outcomes, [n, C].
+
+    The prompt goes through the LLM once, whatever C is: every sentence goes on from what the LLM kept of it.
+    """
     end = int(base.tokenizer.eos_token_id)
     answers = [base.answer_ids(sentence) for sentence in sentences]
+    longest = max(map(len, answers))
+    # Padding stands behind what is scored, so a causal LLM needs no mask.
+    answers_CT = torch.tensor([own + [end] * (longest - len(own)) for own in answers]).to(base.model.device)
+    counts_CT = torch.tensor([[place < len(own) for place in range(longest)] for own in answers])
     chances = []
     for question in questions:
-        prompt = base.prompt_ids(question)[0].tolist()
-        scores: list[float] = []
-        for start in range(0, len(answers), _BATCH):
-            part = answers[start : start + _BATCH]
-            longest = max(map(len, part))
-            ids_BT = torch.tensor([prompt + own + [end] * (longest - len(own)) for own in part])
-            # Padding stands behind what is scored, so a causal LLM needs no mask.
-            logits_BTV = base.model(input_ids=ids_BT[:, :-1].to(base.model.device)).logits[:, len(prompt) - 1 :]
-            logs_BTV = torch.log_softmax(logits_BTV.float(), dim=-1)
-            for row, own in enumerate(part):
-                places = torch.arange(len(own))
-                scores.append(float(logs_BTV[row, places, torch.tensor(own)].sum()))
-        chances.append(torch.softmax(torch.tensor(scores, dtype=torch.float64), 0).numpy())
+        read = base.model(input_ids=base.prompt_ids(question), use_cache=True, logits_to_keep=1)
+        kept = read.past_key_values
+        kept.batch_repeat_interleave(len(answers))
+        said_CTV = base.model(input_ids=answers_CT[:, :-1], past_key_values=kept).logits if longest > 1 else None
+        first_CTV = read.logits.expand(len(answers), 1, -1)
+        logits_CTV = first_CTV if said_CTV is None else torch.cat([first_CTV, said_CTV], dim=1)
+        logs_CTV = torch.log_softmax(logits_CTV.float(), dim=-1)
+        logs_CT = logs_CTV.gather(2, answers_CT[:, :, None])[:, :, 0].cpu()
+        scores_C = (logs_CT * counts_CT).sum(dim=1, dtype=torch.float64)
+        chances.append(torch.softmax(scores_C, 0).numpy())
     return np.array(chances)
 
 

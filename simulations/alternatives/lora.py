@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from llamdex_fl.base_llm.base import BaseLLM
 
@@ -71,9 +72,14 @@ def _train(base: BaseLLM, pairs: Sequence[tuple[str, str]], settings: LoraSettin
     for step in range(settings.steps):
         part = [pairs[(step * settings.batch + place) % len(pairs)] for place in range(settings.batch)]
         ids_BT, labels_BT, mask_BT = _batch(base, part)
-        loss = base.model(input_ids=ids_BT, attention_mask=mask_BT, labels=labels_BT).loss
+        # Scores of all words are wanted where an answer stands, and the prompts before it are most of the tokens.
+        kept = labels_BT.shape[1] - int((labels_BT != _IGNORED).long().argmax(dim=1).min()) + 1
+        logits_BTV = base.model(input_ids=ids_BT, attention_mask=mask_BT, logits_to_keep=kept).logits[:, :-1]
+        loss = cross_entropy(
+            logits_BTV.flatten(0, 1).float(), labels_BT[:, 1 - kept :].flatten(), ignore_index=_IGNORED
+        )
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call] # torch's own
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * (1.0 - step / settings.steps)
         optimizer.step()

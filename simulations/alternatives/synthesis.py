@@ -3,7 +3,8 @@
 AIM (McKenna et al., arXiv 2201.12677) and MST (McKenna, Miklau and Sheldon, arXiv 2108.04978), as dpmm has them. It
 needs versions of its own, so it runs in another environment, by a process that reads and writes files. A silo spends
 its whole epsilon on its table; what is learned from the tables costs nothing more. The guarantee is dpmm's own:
-zero-concentrated DP, converted as in arXiv 2004.00010; neighbours differ by one record added or removed.
+zero-concentrated DP, converted as in arXiv 2004.00010; neighbours differ by one record added or removed. A GAN of the
+DP-CTGAN kind is ours (``dp_gan``), and so is its accountant.
 """
 
 import csv
@@ -24,23 +25,27 @@ from numpy.typing import NDArray
 from llamdex_fl.errors import ConfigError, ProcessError
 from llamdex_fl.privacy import Budget
 from llamdex_fl.schema import Schema
+from simulations.alternatives.dp_gan import draw_table
 from simulations.alternatives.experts import everything
 from simulations.alternatives.outcome import Cohort, Outcome, Spent, with_silo
 from simulations.alternatives.whole_numbers import columns, from_whole_numbers, to_whole_numbers
 from simulations.datasets import LabelledRecord
-from simulations.tabular import boosting, regression
+from simulations.tabular import boosting, record_bound, regression
 
 __all__ = [
     "METHODS",
     "SynthesisSettings",
     "SyntheticTable",
     "has_environment",
+    "needs_environment",
     "synthesis",
     "synthesise",
     "synthetic_cohort",
 ]
 
-METHODS = ("mst", "aim")
+METHODS = ("mst", "aim", "dp_ctgan")
+#: What dpmm has, and needs an environment for.
+_OF_DPMM = frozenset({"mst", "aim"})
 _ENVIRONMENT = "LLAMDEX_SYNTHESIS_PYTHON"
 _ROOT = Path(__file__).parents[2]
 _WORKER = Path(__file__).with_name("synthesis_worker.py")
@@ -64,7 +69,7 @@ class SynthesisSettings:
 
     def iterations(self, method: str) -> int | None:
         """Of this method."""
-        return {"mst": self.mst_iterations, "aim": self.aim_iterations}[method]
+        return {"mst": self.mst_iterations, "aim": self.aim_iterations}.get(method)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +106,8 @@ def synthesise(  # noqa: PLR0913, PLR0917 - what one table needs
         ProcessError: it failed, or took too long.
     """
     settings = SynthesisSettings() if settings is None else settings
+    if method not in _OF_DPMM:
+        return _by_gan(schema, records, budget, seed)
     domain = columns(schema)
     with tempfile.TemporaryDirectory() as folder:
         table, synthetic = Path(folder) / "table.csv", Path(folder) / "synthetic.csv"
@@ -130,6 +137,19 @@ def synthesise(  # noqa: PLR0913, PLR0917 - what one table needs
         bytes_sent=size,
         seconds=float(reply["seconds"]),
         marginals=len(reply["marginals"]),
+    )
+
+
+def _by_gan(schema: Schema, records: Sequence[LabelledRecord], budget: Budget, seed: int) -> SyntheticTable:
+    started = time.process_time()
+    sizes = list(columns(schema).values())
+    drawn = draw_table(to_whole_numbers(schema, records), sizes, record_bound(len(records)), budget, seed)
+    return SyntheticTable(
+        records=from_whole_numbers(schema, drawn.numbers, seed),
+        spent=Spent.of([drawn.guarantee]),
+        bytes_sent=sum(len(" ".join(map(str, row))) + 1 for row in drawn.numbers.tolist()),
+        seconds=time.process_time() - started,
+        marginals=0,
     )
 
 
@@ -222,6 +242,11 @@ def _asked(request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         kind = next((line.partition(":")[0] for line in reversed(done.stderr.splitlines()) if line.strip()), "no word")
         raise _failed(f"exit code {done.returncode}, {kind[:80]}", "make synthesis-env, then again") from error
     return reply
+
+
+def needs_environment(name: str) -> bool:
+    """Whether an alternative of this name needs the environment."""
+    return any(name.startswith((f"synthesis_{own}", f"llm_on_synthetic_{own}")) for own in _OF_DPMM)
 
 
 def has_environment() -> bool:

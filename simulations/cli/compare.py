@@ -56,9 +56,9 @@ def compare(  # noqa: PLR0913 - each is an option
     """Compare our assembly with the other ways to the same: all real, on the same splits, at the same budget.
 
     Names: alone, assembled (ours), dp_fedavg, pooled_dp, pooled; synthesis_mst, synthesis_aim and both with
-    _single_owner behind them (these need make synthesis-env); plain_llm, expert_api, llm_on_synthetic_mst,
-    llm_on_synthetic_aim (minutes a seed); assembled_llm with --provider. Without --methods: the first five, and MST
-    where its environment is there.
+    _single_owner behind them (these need make synthesis-env); synthesis_dp_ctgan; plain_llm, expert_api,
+    llm_on_synthetic_mst, _aim and _dp_ctgan (minutes a seed); assembled_llm with --provider. Without --methods: the
+    first five, and MST where its environment is there.
     """
     from simulations.alternatives import alternatives  # noqa: PLC0415 - loads torch
     from simulations.alternatives import compare as compared  # noqa: PLC0415
@@ -113,7 +113,7 @@ def _chosen(given: list[str], known: list[str], tabular: list[str], *, with_synt
 
 
 def settings_of(  # noqa: PLR0913, PLR0917 - each is an option
-    questions: int, steps: int, mst: int, aim: int, base_llm: str | None, provider: Path | None
+    questions: int, steps: int, mst: int, aim: int, base_llm: str | None, provider: Path | None, *, said: bool = True
 ) -> "Settings":
     """How the alternatives are run, from the options of a command; 0 iterations are dpmm's own number."""
     from llamdex_fl.base_llm.base import load_base_llm  # noqa: PLC0415 - loads torch, and --help must not
@@ -129,7 +129,7 @@ def settings_of(  # noqa: PLR0913, PLR0917 - each is an option
         connectors = functools.cache(lambda: open_connectors(config, load()))
     return Settings(
         connectors=connectors,
-        llm=LLMSettings(load=load, questions=questions),
+        llm=LLMSettings(load=load, questions=questions, said=said),
         lora=LoraSettings(steps=steps),
         synthesis=SynthesisSettings(mst_iterations=mst or None, aim_iterations=aim or None),
     )

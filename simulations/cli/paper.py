@@ -49,12 +49,19 @@ def paper(  # noqa: PLR0913 - each is an option
         bool, typer.Option("--resume/--again", help="Go on with what is kept, or run these cells again.")
     ] = True,
     report_only: Annotated[bool, typer.Option(help="Run nothing: write the report of what is kept.")] = False,
+    check: Annotated[
+        bool, typer.Option(help="Exit code 1 if a figure is not what is committed, within its tolerance.")
+    ] = False,
+    expect: Annotated[
+        Path | None, typer.Option(help="Write the accuracies found, with tolerances, to this file: for committing.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report for a program.")] = False,
 ) -> None:
     """Make the published experiment again: ours against private synthesis and LLMs, over epsilon.
 
     Hours in all, so every cell (data set, method, epsilon, seed) is kept as soon as it is done, and the same command
-    goes on after an interruption. What was not run is null in the report; exit code 1 if a cell failed.
+    goes on after an interruption. A cell is run again once the code that it comes from is another. What was not run is
+    null in the report; exit code 1 if a cell failed.
     """
     from simulations.harness.report import require_report  # noqa: PLC0415 - loads much, and --help must not
     from simulations.paper import PaperSettings, run_paper  # noqa: PLC0415
@@ -66,7 +73,8 @@ def paper(  # noqa: PLR0913 - each is an option
     settings = PaperSettings(
         out=out.resolve(),
         plan=plan,
-        methods=settings_of(questions, tuning_steps, mst_iterations, aim_iterations, base_llm, provider),
+        # What an LLM says by itself is in no table here, and would double its time.
+        methods=settings_of(questions, tuning_steps, mst_iterations, aim_iterations, base_llm, provider, said=False),
         base_llm=base_llm or "packaged",
         connectors=_digest(provider),
         again=not resume,
@@ -78,8 +86,17 @@ def paper(  # noqa: PLR0913 - each is an option
         console.print_json(report)
     else:
         _show(report, settings.out / "paper")
-    if report["cells"]["failed"]:
+    if expect is not None:
+        _expect(expect, report)
+    if report["cells"]["failed"] or (check and report["expected"]["outside"]):
         raise typer.Exit(1)
+
+
+def _expect(path: Path, report: dict[str, Any]) -> None:
+    from simulations.demo.consortium import write_json  # noqa: PLC0415 - loads much
+    from simulations.paper.expected import expected_document  # noqa: PLC0415
+
+    write_json(path, expected_document(report))
 
 
 def _digest(provider: Path | None) -> str | None:
@@ -99,7 +116,7 @@ def _digest(provider: Path | None) -> str | None:
 
 def _plan(given: list[list[str]], more: list[str], llm_epsilons: list[str], seeds: int) -> "Plan":
     from simulations.alternatives import COHORTS, METHODS  # noqa: PLC0415 - loads torch
-    from simulations.alternatives.synthesis import has_environment  # noqa: PLC0415
+    from simulations.alternatives.synthesis import has_environment, needs_environment  # noqa: PLC0415
     from simulations.paper import DATA_SETS, EPSILONS, Plan  # noqa: PLC0415
     from simulations.paper import METHODS as PUBLISHED  # noqa: PLC0415
 
@@ -112,8 +129,8 @@ def _plan(given: list[list[str]], more: list[str], llm_epsilons: list[str], seed
     if not methods:
         methods = list(PUBLISHED)
         if not has_environment():
-            console.stderr.print("Synthesis is left out: it needs make synthesis-env.", highlight=False)
-            methods = [name for name in methods if "synth" not in name]
+            console.stderr.print("MST and AIM are left out: they need make synthesis-env.", highlight=False)
+            methods = [name for name in methods if not needs_environment(name)]
     return Plan(
         data_sets=datasets or DATA_SETS,
         methods=methods,
@@ -134,13 +151,18 @@ def _numbers(texts: list[str], option: str) -> tuple[float, ...]:
 
 
 def _told(stages: Any) -> Any:  # noqa: ANN401 - functions of the console and of run_paper
-    def told(cell: "Cell | None", done: int, total: int, left_s: float) -> None:
+    def told(cell: "Cell | None", done: int, total: int, left_s: float, stale: list[str]) -> None:
         stages("cells", done, total)
         if cell is not None:
             left = f"about {left_s / 60:.0f} min left" if left_s >= 60 else "less than a minute left"  # noqa: PLR2004
-            console.stderr.print(f"{done + 1} of {total}: {cell}; {left}", highlight=False, markup=False)
+            again = f" (again: it was made with another {_few(stale)})" if stale else ""
+            console.stderr.print(f"{done + 1} of {total}: {cell}{again}; {left}", highlight=False, markup=False)
 
     return told
+
+
+def _few(paths: list[str]) -> str:
+    return ", ".join(paths[:2]) + (f" and {len(paths) - 2} more" if len(paths) > 2 else "")  # noqa: PLR2004
 
 
 def _failed(cell: "Cell", error: LlamdexError) -> None:
@@ -162,6 +184,23 @@ def _show(report: dict[str, Any], out: Path) -> None:
         console.stdout.print(verdict(name, gaps), highlight=False, markup=False)
     cells = report["cells"]
     console.stdout.print(f"{cells['run']} of {cells['wanted']} cells of this plan are done.", highlight=False)
+    if cells["stale"]:
+        console.stdout.print(
+            f"{len(cells['stale'])} are kept but stale, and are no figures here: other code or settings made them.",
+            highlight=False,
+        )
+    expected = report["expected"]
+    console.stdout.print(
+        f"{expected['checked']} figures compared with the committed ones, {len(expected['outside'])} outside their "
+        "tolerance.",
+        highlight=False,
+    )
+    for own in expected["outside"]:
+        console.stdout.print(
+            f"  {own['data_set']} {own['method']} epsilon {own['epsilon']} seed {own['seed']}: "
+            f"{100 * own['here']:.1f} here, {100 * own['expected']:.1f} expected",
+            highlight=False,
+        )
     for name in ("report.html", "report.json", "results.parquet"):
         if (out / name).exists():
             console.stdout.print(str(out / name), highlight=False, markup=False)

@@ -1,15 +1,17 @@
 """The cells of the experiment, and where each one's result is kept: one JSON file, whole or not there.
 
 A cell is one data set, one method, one epsilon (none where nothing private is learned from or no privacy is given) and
-one seed. What a cell was made with (iterations, questions, steps) is kept beside its result: a cell that was made with
-other settings counts as not run, and is run again.
+one seed. What a cell was made with (iterations, questions, steps) and of which sources it comes are kept beside its
+result: a cell that was made with other settings or by other code is stale: it counts as not run, and is run again.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from simulations.paper.sources import sources_of
 
 __all__ = ["DATA_SETS", "EPSILONS", "METHODS", "Cell", "Plan", "Store"]
 
@@ -27,6 +29,7 @@ METHODS = (
     "expert_api",
     "llm_on_synthetic_mst",
     "llm_on_synthetic_aim",
+    "synthesis_dp_ctgan",
     "synthesis_mst_single_owner",
     "synthesis_aim_single_owner",
 )
@@ -92,26 +95,32 @@ class Store:
     Attributes:
         root: the directory.
         settings: by method, what its cells must have been made with.
+        sources: of a method and a data set, what its cells must come from: a digest by path.
     """
 
     root: Path
     settings: Mapping[str, Mapping[str, Any]]
+    sources: Callable[[str, str], Mapping[str, str]] = sources_of
 
     def get(self, cell: Cell) -> _Document | None:
-        """A cell's result, or None if it was not run with these settings."""
-        path = self.root / cell.place
-        if not path.is_file():
-            return None
-        document: _Document = json.loads(path.read_text(encoding="utf-8"))
-        return document if document["settings"] == dict(self.settings[cell.method]) else None
+        """A cell's result, or None if it was not run with these settings and this code."""
+        document = self._read(self.root / cell.place)
+        return None if document is None or self._changed(document) else document
+
+    def changed(self, cell: Cell) -> list[str]:
+        """Why a kept cell is stale: ``settings``, or the paths that say something else; else empty."""
+        document = self._read(self.root / cell.place)
+        return [] if document is None else self._changed(document)
 
     def put(self, cell: Cell, document: Mapping[str, Any]) -> None:
         """Keep a cell's result, in the place of an earlier one."""
         path = self.root / cell.place
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole = {"cell": asdict(cell), "settings": dict(self.settings[cell.method]), **document}
+        made = {"settings": dict(self.settings[cell.method]), "sources": self._sources(asdict(cell))}
         beside = path.with_name(f".{path.name}.part")
-        beside.write_text(json.dumps(whole, allow_nan=False) + "\n", encoding="utf-8")
+        beside.write_text(
+            json.dumps({"cell": asdict(cell), **made, **document}, allow_nan=False) + "\n", encoding="utf-8"
+        )
         beside.replace(path)
 
     def drop(self, cell: Cell) -> None:
@@ -119,12 +128,28 @@ class Store:
         (self.root / cell.place).unlink(missing_ok=True)
 
     def __iter__(self) -> Iterator[_Document]:
-        """Every result that was made with these settings, whatever plan it was of."""
+        """Every result that is not stale, whatever plan it was of."""
         for path in sorted(self.root.glob("*/*/*/seed-*.json")):
-            document: _Document = json.loads(path.read_text(encoding="utf-8"))
-            method = document["cell"]["method"]
-            if method in self.settings and document["settings"] == dict(self.settings[method]):
+            document = self._read(path)
+            if document is not None and document["cell"]["method"] in self.settings and not self._changed(document):
                 yield document
+
+    @staticmethod
+    def _read(path: Path) -> _Document | None:
+        if not path.is_file():
+            return None
+        document: _Document = json.loads(path.read_text(encoding="utf-8"))
+        return document
+
+    def _sources(self, cell: Mapping[str, Any]) -> dict[str, str]:
+        return dict(self.sources(cell["method"], cell["data_set"]))
+
+    def _changed(self, document: _Document) -> list[str]:
+        cell = document["cell"]
+        if document["settings"] != dict(self.settings[cell["method"]]):
+            return ["settings"]
+        kept, now = document.get("sources", {}), self._sources(cell)
+        return sorted(path for path in {*kept, *now} if kept.get(path) != now.get(path))
 
 
 def _takes_llm(method: str) -> bool:

@@ -78,8 +78,8 @@ DIFFERENCES = (
         "synthesis",
         "PATE-GAN, Prompt-PATE, SeqPATE, Table Diffusion",
         (
-            "MST and AIM, which are far stronger on such tables (PATE-CTGAN and DP-CTGAN reach 62 and 35 % on titanic "
-            "at epsilon 1); their inference is cut short by default (--mst-iterations 0 --aim-iterations 0 does not)"
+            "MST and AIM, which are far stronger on such tables, and a GAN of the DP-CTGAN kind under our accountant; "
+            "MST's and AIM's inference is cut short by default (--mst-iterations 0 --aim-iterations 0 does not)"
         ),
     ),
     ("fine-tuning", "LoRA, for longer", "LoRA of rank 8, 60 steps of 4 questions by default"),

@@ -21,6 +21,7 @@ from simulations.alternatives.paired import interval, paired_difference
 from simulations.harness.report import versions, write_rows
 from simulations.paper.cells import DATA_SETS, Plan, Store
 from simulations.paper.claims import CLAIMS, DIFFERENCES, PAPER, PUBLISHED_RECIPE
+from simulations.paper.expected import against_expected, load_expected
 
 __all__ = ["report_of", "write_report"]
 
@@ -56,6 +57,7 @@ class _Series:
             "accuracy_interval": None if accuracy.low is None else [accuracy.low, accuracy.high],
             "auc": area.mean if area else None,
             "auc_interval": None if area is None or area.low is None else [area.low, area.high],
+            "accuracy_by_seed": {str(seed): own["accuracy"] for seed, own in self.by_seed.items()},
             "seeds": sorted(self.by_seed),
             "asked": sum(len(own["right"]) for own in self.by_seed.values()),
             "seconds": fmean(own["seconds"] for own in self.by_seed.values()),
@@ -83,7 +85,7 @@ def report_of(store: Store, plan: Plan, failures: Sequence[Mapping[str, Any]] = 
     wanted = plan.cells()
     missing = [str(cell) for cell in wanted if store.get(cell) is None]
     gaps = {name: _gaps(series) for name, series in at_one.items()}
-    return {
+    report = {
         "scenario": "paper",
         "paper": PAPER,
         "adjacency": ADJACENCY,
@@ -109,6 +111,7 @@ def report_of(store: Store, plan: Plan, failures: Sequence[Mapping[str, Any]] = 
             "wanted": len(wanted),
             "run": len(wanted) - len(missing),
             "missing": missing,
+            "stale": [{"cell": str(cell), "because": because} for cell in wanted if (because := store.changed(cell))],
             "kept": len(documents),
             "failed": [dict(failure) for failure in failures],
         },
@@ -116,6 +119,7 @@ def report_of(store: Store, plan: Plan, failures: Sequence[Mapping[str, Any]] = 
         "seconds": sum(document["wall_s"] for document in documents),
         "versions": versions(),
     }
+    return {**report, "expected": against_expected(report, load_expected())}
 
 
 def write_report(report: Mapping[str, Any], out: Path, *, rows: bool = False) -> None:

@@ -1,7 +1,7 @@
 """Runs the cells that are missing, one after another, and writes the report after each of them.
 
 Whoever interrupts it has a report of what was done; the same command goes on. A cell that fails is told of, tried again
-by the next run, and never stands in the report as a figure.
+by the next run, and never stands in the report as a figure. Nor does one that other code made, or other settings.
 """
 
 import functools
@@ -28,8 +28,8 @@ __all__ = ["PaperSettings", "run_paper"]
 
 #: Of a cell of which nothing is known, in seconds: for the time left.
 _UNKNOWN_S = 60.0
-#: ``(cell, done, in all, seconds left)``, before a cell and after the last.
-Told = Callable[[Cell | None, int, int, float], None]
+#: ``(cell, done, in all, seconds left, why a kept one is stale)``, before a cell and after the last.
+Told = Callable[[Cell | None, int, int, float, list[str]], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +43,7 @@ class PaperSettings:
         base_llm: the name that is kept with the cells of LLMs.
         connectors: a digest of those through which ``assembled_llm`` is asked.
         again: run the plan's cells even where they are kept.
-        report_only: run nothing.
+        report_only: run nothing; another run may be going on meanwhile.
         cohort_of: where the records come from.
     """
 
@@ -79,16 +79,17 @@ def run_paper(settings: PaperSettings, told: Told, failed: Callable[[Cell, Llamd
     """
     out, store = settings.out / "paper", settings.store
     out.mkdir(parents=True, exist_ok=True)
+    if settings.report_only:  # cells and report are whole at any moment, so another run may be going on
+        return _written(store, settings.plan, [], out)
     descriptor = take_lock(out / ".lock")
     try:
         cells = settings.plan.cells()
         missing = [cell for cell in cells if settings.again or store.get(cell) is None]
-        if settings.report_only:
-            missing = []
         cohort_of = functools.lru_cache(maxsize=2)(settings.cohort_of)
         failures: list[dict[str, Any]] = []
         for number, cell in enumerate(missing):
-            told(cell, len(cells) - len(missing) + number, len(cells), _left(store, missing[number:]))
+            done = len(cells) - len(missing) + number
+            told(cell, done, len(cells), _left(store, missing[number:]), store.changed(cell))
             try:
                 document = _made(cell, cohort_of(cell.data_set, cell.seed), settings.methods)
             except LlamdexError as error:
@@ -97,11 +98,15 @@ def run_paper(settings: PaperSettings, told: Told, failed: Callable[[Cell, Llamd
                 continue
             store.put(cell, document)
             write_report(report_of(store, settings.plan, failures), out)
-        told(None, len(cells), len(cells), 0.0)
-        report = report_of(store, settings.plan, failures)
-        write_report(report, out, rows=True)
+        told(None, len(cells), len(cells), 0.0, [])
+        return _written(store, settings.plan, failures, out)
     finally:
         os.close(descriptor)
+
+
+def _written(store: Store, plan: Plan, failures: Sequence[Mapping[str, Any]], out: Path) -> dict[str, Any]:
+    report = report_of(store, plan, failures)
+    write_report(report, out, rows=True)
     return report
 
 

@@ -34,6 +34,10 @@ def _never(cell: Cell, error: LlamdexError) -> None:
     raise AssertionError(str(cell)) from error
 
 
+def _never_told(*_: object) -> None:
+    raise AssertionError("nothing is run")
+
+
 def _outcome(method: str, right: str, rows: list[int] | None = None) -> dict[str, object]:
     spent = {"epsilon": 1.0, "delta": 1e-4, "table": "each silo's"}
     share = right.count("1") / len(right)
@@ -71,8 +75,9 @@ def test_cells_begin_with_epsilon_1_and_llms_are_asked_there_only():
 def test_a_cut_off_run_goes_on_and_nothing_is_run_twice(tmp_path: Path):
     ran: list[Cell] = []
 
-    def cut_off(cell: Cell | None, done: int, total: int, left_s: float) -> None:
+    def cut_off(cell: Cell | None, done: int, total: int, left_s: float, stale: list[str]) -> None:
         assert total == 3
+        assert not stale
         assert left_s >= 0.0
         if done == 2:
             raise KeyboardInterrupt
@@ -88,7 +93,7 @@ def test_a_cut_off_run_goes_on_and_nothing_is_run_twice(tmp_path: Path):
 
     report = run_paper(_settings(tmp_path), lambda cell, *_: ran.append(cell) if cell else None, _never)
     assert len(ran) == len(set(ran)) == 3
-    assert report["cells"] == {"wanted": 3, "run": 3, "missing": [], "kept": 3, "failed": []}
+    assert report["cells"] == {"wanted": 3, "run": 3, "missing": [], "stale": [], "kept": 3, "failed": []}
     assert report["at_epsilon_1"]["titanic"] == {
         "ours": first,
         "best_synthesis": None,
@@ -104,6 +109,17 @@ def test_a_cut_off_run_goes_on_and_nothing_is_run_twice(tmp_path: Path):
     text = (tmp_path / "paper" / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//|<script|<link|@import""", text)
     assert "not run" in text
+
+
+def test_a_report_may_be_asked_for_while_cells_run(tmp_path: Path):
+    one, ran = replace(PLAN, methods=("pooled",)), []
+
+    def ask(_cell: Cell | None, done: int, *_: object) -> None:
+        ran.append((done, run_paper(replace(settings, report_only=True), _never_told, _never)["cells"]["run"]))
+
+    settings = _settings(tmp_path, plan=one)
+    run_paper(settings, ask, _never)
+    assert ran == [(0, 0), (1, 1)]
 
 
 def test_a_failed_cell_is_told_of_and_is_no_figure(tmp_path: Path):
@@ -127,6 +143,40 @@ def test_what_was_made_with_other_settings_counts_as_not_run(tmp_path: Path):
     other = Store(store.root, {**store.settings, "synthesis_mst": {"iterations": 5}})
     assert other.get(cell) is None
     assert report_of(other, PLAN)["at_epsilon_1"]["wine"]["best_synthesis"] is None
+
+
+def test_a_cell_of_other_code_is_stale_and_is_run_again(tmp_path: Path):
+    one = replace(PLAN, methods=("pooled",), seeds=1)
+    ran: list[tuple[str, list[str]]] = []
+
+    def told(cell: Cell | None, _done: int, _total: int, _left_s: float, stale: list[str]) -> None:
+        if cell is not None:
+            ran.append((str(cell), stale))
+
+    run_paper(_settings(tmp_path, plan=one), told, _never)
+    settings = _settings(tmp_path, plan=one)
+    (cell,) = one.cells()
+    path = settings.store.root / cell.place
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert document["sources"]["simulations/alternatives/experts.py"]
+    document["sources"]["simulations/alternatives/experts.py"] = "0" * 16
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+    report = report_of(settings.store, one)
+    changed = ["simulations/alternatives/experts.py"]
+    assert report["cells"]["stale"] == [{"cell": str(cell), "because": changed}]
+    assert report["cells"]["kept"] == 0
+    assert report["cells"]["missing"] == [str(cell)]
+    assert not report["over_epsilon"]
+    assert "other code" in page(report)
+
+    again = run_paper(settings, told, _never)
+    assert ran == [(str(cell), []), (str(cell), changed)]
+    assert not again["cells"]["stale"]
+    assert again["cells"]["run"] == 1
+    del document["sources"]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert settings.store.get(cell) is None, "a cell of which nobody knows where it comes from"
 
 
 def test_the_best_rival_is_taken_and_differences_are_on_common_records(tmp_path: Path):
