@@ -5,12 +5,11 @@
 machine; the tolerances are for other ones.
 """
 
-import json
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from simulations.benchmarks.expectations import committed, compared_figures
 from simulations.harness import RunSettings, run_scenario
 
 __all__ = ["compared", "expected", "measure_scenarios"]
@@ -22,9 +21,7 @@ Told = Callable[[str, int, int], None]
 
 def expected() -> dict[str, Any]:
     """What is committed, by scenario."""
-    text = (files("simulations.benchmarks") / "expected" / "scenarios.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    return committed("scenarios")
 
 
 def measure_scenarios(out: Path, told: Told, *, quick: bool = True, homes: Path | None = None) -> dict[str, Any]:
@@ -53,19 +50,7 @@ def measure_scenarios(out: Path, told: Told, *, quick: bool = True, homes: Path 
 
 
 def compared(report: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """One report against what is expected of it; a figure that is not there is no good one."""
-    figures = {}
-    for path, own in wanted["figures"].items():
-        got = _at(report, path)
-        good = got is not None and abs(got - own["value"]) <= own["tolerance"]
-        figures[path] = {"expected": own["value"], "tolerance": own["tolerance"], "got": got, "good": good}
+    """One report against what is expected of it."""
+    figures = compared_figures(report, wanted["figures"])
     held = bool(report["passed"])
     return {"passed": held and all(own["good"] for own in figures.values()), "held": held, "figures": figures}
-
-
-def _at(report: Any, path: str) -> float | None:  # noqa: ANN401 - a JSON document
-    for key in path.split("."):
-        if not isinstance(report, Mapping) or key not in report:
-            return None
-        report = report[key]
-    return None if report is None else float(report)

@@ -132,6 +132,14 @@ def _show_connectors(result: dict[str, Any]) -> None:
         ability.add_row(name, *(f"{result['general_ability'][name][which]:.3f}" for which in ("base", "assembled")))
     console.stdout.print(ability)
 
+    unlike = Table("unlike what is committed", "expected", "got")
+    for name, figure in result["figures"].items():
+        if not figure["good"]:
+            got = "-" if figure["got"] is None else f"{figure['got']:.3f}"
+            unlike.add_row(name, f"{figure['expected']:g} ± {figure['tolerance']:g}", got)
+    if unlike.row_count:
+        console.stdout.print(unlike)
+
 
 def _write(out: Path | None, result: Any) -> None:  # noqa: ANN401 - a JSON document
     if out is not None:

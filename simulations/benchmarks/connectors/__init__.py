@@ -11,6 +11,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from simulations.benchmarks.expectations import committed, compared_figures
+
 __all__ = ["SECTIONS", "TARGETS", "measure_connectors"]
 
 #: What the product promises: time and memory over the base LLM's at most, the injector's speedup at least.
@@ -37,7 +39,8 @@ def measure_connectors(*, rounds: int = 5, on_section: Callable[[str, int, int],
 
     Returns:
         A JSON document with ``ttft``, ``per_token``, ``whole_answer``, ``peak_memory``, ``experts``,
-        ``injector_step``, ``calibration`` and ``general_ability``.
+        ``injector_step``, ``calibration`` and ``general_ability``; ``figures`` compares it with what is committed
+        (``expected/connectors.json``), for the speed on an idle machine.
     """
 
     def told(section: str, done: int) -> None:
@@ -57,6 +60,7 @@ def measure_connectors(*, rounds: int = 5, on_section: Callable[[str, int, int],
             report |= import_module(f"{__name__}.{name}").measure(parts, rounds)
     told("done", len(SECTIONS) + 1)
     return report | {
+        "figures": compared_figures(report, committed("connectors")["figures"]),
         "targets": TARGETS,
         "machine": {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
         "note": "medians of the rounds, base LLM and assembly in turns; one thread",
