@@ -16,7 +16,7 @@ def committed(name: str) -> dict[str, Any]:
 
 
 def compared_figures(report: Mapping[str, Any], wanted: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """By path (``ttft.ratio``) the ``expected`` value, its ``tolerance``, what was ``got``, and whether that is ``good``.
+    """By path (``ttft.ratio``): ``expected`` value, its ``tolerance``, what was ``got``, and whether that is ``good``.
 
     A figure that is not in the report is no good one.
 
