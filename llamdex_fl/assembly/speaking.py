@@ -2,9 +2,10 @@
 
 Some questions lean the LLM towards an outcome whatever is injected. The injector learns to be heard above it, and the
 first pass through a prompt shows what lean is left, in the LLM's log-odds at the first token of its answer. Where it is
-too much, what is injected is corrected by it: a pass through the few tokens after the question, whose keys and values
-are kept. Otherwise that first pass is the answer's first step, and nothing is run that the LLM alone would not run. The
-LLM's full vocabulary stays open: nothing is masked, restricted or set at the output.
+too much, or another outcome than the experts' likeliest comes first, what is injected is corrected by it: a pass
+through the few tokens after the question, whose keys and values are kept. Otherwise that first pass is the answer's
+first step, and nothing is run that the LLM alone would not run. The LLM's full vocabulary stays open: nothing is
+masked, restricted or set at the output.
 
 So it may also say what is no outcome, or one with the words of another. Then it is asked once more, and offered only
 the outcome that it found likeliest; the odds stay those of the first time.
@@ -27,6 +28,10 @@ __all__ = ["Injection", "Speaker", "Spoken", "missing_sentence"]
 
 _STILL = 1e-6
 _MOST_NAMED = 6
+#: Outcomes nearer to each other than this are as likely as each other.
+_TIE = 1e-3
+#: What another likeliest outcome counts for, as a distance: as much as is tolerated, so that it is not.
+_TURNED = 0.05
 _SPARE_TOKENS = 4
 
 
@@ -78,7 +83,8 @@ class Speaker:
 
     Attributes:
         corrections: most corrections of what is injected; each costs a pass through the tokens after the question.
-        tolerance: the largest distance between the LLM's probabilities and the experts' that is not corrected.
+        tolerance: the largest distance between the LLM's probabilities and the experts' that is not corrected, unless
+            the LLM finds another outcome likeliest.
     """
 
     def __init__(
@@ -87,7 +93,7 @@ class Speaker:
         injector: Injector,
         *,
         corrections: int = 2,
-        tolerance: float = 0.05,
+        tolerance: float = _TURNED,
     ) -> None:
         """Join an LLM and its injector."""
         self.base = base
@@ -232,7 +238,7 @@ class Speaker:
         ``logits_BV`` are those that follow what is wanted, injected as it is.
         """
         given = prompts.wanted
-        gaps = prompts.gaps(logits_BV)
+        gaps = _gaps(prompts, logits_BV)
         best = list(zip(gaps, given, strict=True))
         corrected = [0] * len(given)
         before: list[tuple[Tensor, Tensor]] = []
@@ -251,7 +257,7 @@ class Speaker:
             ]
             corrected = [times + far for times, far in zip(corrected, off, strict=True)]
             logits_BV = prompts.first_token(given)
-            gaps = prompts.gaps(logits_BV)
+            gaps = _gaps(prompts, logits_BV)
             best = [min(pair, key=_gap) for pair in zip(best, zip(gaps, given, strict=True), strict=True)]
         if any(gap < last for (gap, _), last in zip(best, gaps, strict=True)):
             # A correction made it worse: some outcomes are loud whatever is injected.
@@ -282,6 +288,20 @@ def missing_sentence(missing: Sequence[str]) -> str:
     if more > 0:
         named.append(f"{more} more")
     return f"Not said: {', '.join(named[:-1])}{' and ' if len(named) > 1 else ''}{named[-1]}."
+
+
+def _gaps(prompts: Prompts, logits_BV: Tensor) -> list[float]:
+    """How far each row is from what is wanted; ``_TURNED`` more where another outcome is the likeliest.
+
+    Which outcome is stated is what an asker acts on: where two are nearly as likely, a small distance turns them round.
+    """
+    said = prompts.said_among_marked(logits_BV)
+    # What is wanted of the outcome that the LLM finds likeliest is less than the most that is wanted.
+    turned = [
+        float(aim_K.max().exp() - aim_K[own_K.argmax()].exp()) > _TIE
+        for own_K, aim_K in zip(said, prompts.wanted, strict=True)
+    ]
+    return [gap + _TURNED * other for gap, other in zip(prompts.gaps(logits_BV), turned, strict=True)]
 
 
 def _gap(trial: tuple[float, Tensor]) -> float:

@@ -286,9 +286,9 @@ def test_no_pass_is_run_that_the_llm_alone_would_not_run(
     base: BaseLLM, injector: Injector, injections: list[Injection]
 ) -> None:
     """What stands before the question is computed once; then only the question, the tokens and the header are."""
-    speaker, one = Speaker(base, injector, tolerance=1.0), injections[0]
-    speaker.speak([one], 1)
-    widths = _widths(base, lambda: speaker.speak([replace(one, question=QUESTIONS[1])], 4, min_new_tokens=4))
+    speaker, one = Speaker(base, injector, tolerance=1.0), replace(injections[0], question=QUESTIONS[1])
+    speaker.speak([one], 4, min_new_tokens=4)
+    widths = _widths(base, lambda: speaker.speak([one], 4, min_new_tokens=4))
     question = len(Frame(base).question_ids(QUESTIONS[1]))
     again = 2  # this LLM is too small to copy a sentence, so it is asked for a second time
     assert widths[0] == question + 2 + MIXTURES + len(base.prompt("").after_T)
@@ -355,3 +355,21 @@ def test_the_sentence_on_missing_facts(missing: list[str], sentence: str) -> Non
 
 def test_nothing_to_say_is_nothing_said(base: BaseLLM, injector: Injector) -> None:
     assert Speaker(base, injector).speak([]) == []
+
+
+def test_an_outcome_that_is_turned_round_is_corrected_however_near_it_is(
+    base: BaseLLM, injector: Injector, injections: list[Injection]
+) -> None:
+    plain = Speaker(base, injector, corrections=0)
+    turned = 0
+    for one in injections[:3]:
+        # The experts find the LLM's second outcome likelier by a hair's breadth.
+        for wanted in ([0.505, 0.495], [0.495, 0.505]):
+            near = replace(one, probability_N=torch.tensor(wanted))
+            (before,) = plain.speak([near], 1)
+            aim, said = torch.tensor(wanted).argmax(), torch.tensor(before.probabilities).argmax()
+            # Within the tolerance, but for what another likeliest outcome counts for.
+            (after,) = Speaker(base, injector, tolerance=before.lean + 0.01).speak([near], 1)
+            assert (after.corrections > 0) == bool(aim != said)
+            turned += after.corrections > 0
+    assert turned, "the tiny LLM must lean one way or the other"
