@@ -7,6 +7,7 @@ import pytest
 from llamdex_fl.connectors.reader import Reader
 from llamdex_fl.schema import load_library_schema
 from simulations.development import DEVELOPMENT_QUESTIONS, development_questions
+from simulations.evaluation import HANDS, hand_written_questions
 from simulations.reader_judged import judged, misread
 
 
@@ -16,9 +17,11 @@ def test_a_report_has_every_schema_feature_and_mistake(tiny_encoder: Path) -> No
     assert set(report) == {"titanic", "wine", "ordinary"}
     for name in ("titanic", "wine"):
         own, features = report[name], load_library_schema(name).features
-        assert own["questions"] == 40
+        questions = len(hand_written_questions(name))
+        assert own["questions"] == questions
+        assert set(own["hands"]) == set(HANDS)
         assert set(own["per_feature"]) == {feature.name for feature in features}
-        assert len(own["wrong"]) == round((1 - own["exact_match"]) * 40 * len(features))
+        assert len(own["wrong"]) == round((1 - own["exact_match"]) * questions * len(features))
         assert own["wording"]["schema"] == name
     assert report["ordinary"]["asked"] > 200
     assert len(report["ordinary"]["routed"]) == round(

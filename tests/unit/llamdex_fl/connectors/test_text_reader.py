@@ -126,7 +126,11 @@ def test_it_comes_back_as_it_was(reader: TextReader, tmp_path: Path) -> None:
     again = load_reader(tmp_path)
     assert isinstance(again, TextReader)
     questions = ['Did they like it? "a dull film"', "a red fruit of 51 grams", "tell me a joke"]
-    assert again.read(questions) == reader.read(questions)
+    for one, other in zip(again.read(questions), reader.read(questions), strict=True):
+        assert (one.schema, one.features, one.cut) == (other.schema, other.features, other.cut)
+        # Tensors that lie elsewhere in memory are summed in another order.
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
+        assert one.route_probability == pytest.approx(other.route_probability, abs=1e-5)
     (tmp_path / "reader.safetensors").write_bytes(b"damaged")
     with pytest.raises(ArtefactError):
         load_reader(tmp_path)
